@@ -1,0 +1,6 @@
+package ir
+
+import "bulwark.dev/bulwark"
+
+// Secret is bulwark.Secret: it never prints.
+type Secret = bulwark.Secret
