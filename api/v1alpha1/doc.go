@@ -1,0 +1,11 @@
+// Package v1alpha1 holds Bulwark's policy objects in API group bulwark.dev,
+// their defaults and their pure validation. Routing is Gateway API; protection
+// is one SecurityPolicy per API.
+//
+// +kubebuilder:object:generate=true
+// +groupName=bulwark.dev
+package v1alpha1
+
+//go:generate controller-gen object paths=.
+//go:generate controller-gen crd paths=. output:crd:dir=../../deploy/crds
+//go:generate go run ../../internal/docgen -out ../../docs/reference/securitypolicy.md .
