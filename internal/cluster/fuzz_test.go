@@ -1,0 +1,124 @@
+package cluster
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+	"sigs.k8s.io/yaml"
+)
+
+// FuzzDecode reads any text as policy files are read: it never panics, every
+// problem has a line of the text, and what it accepts it accepts again, and
+// reads the same, after being printed.
+func FuzzDecode(f *testing.F) {
+	archives, err := filepath.Glob(filepath.Join("testdata", "*.txtar"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	seeds := 0
+	for _, a := range archives {
+		archive, err := txtar.ParseFile(a)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, file := range archive.Files {
+			if file.Name == "want" {
+				continue
+			}
+			text := unescape(string(file.Data))
+			isJSON := strings.HasSuffix(file.Name, ".json")
+			f.Add([]byte(text), isJSON)
+			seeds++
+			for _, c := range split([]byte(text)) {
+				f.Add(c.text, isJSON)
+			}
+		}
+	}
+	if seeds < 30 {
+		f.Fatalf("only %d seeds", seeds)
+	}
+	f.Fuzz(func(t *testing.T, text []byte, isJSON bool) {
+		if _, msg := checkText(text); msg != "" {
+			return
+		}
+		chunks := []chunk{{first: 1, text: text}}
+		if !isJSON {
+			chunks = split(text)
+		}
+		for _, c := range chunks {
+			doc := decodeDocument(c.text, isJSON)
+			for _, p := range doc.problems {
+				if p.Line < 1 || p.Message == "" {
+					t.Errorf("problem %+v has no line or message", p)
+				}
+			}
+			if len(doc.problems) > 0 {
+				continue
+			}
+			for _, o := range doc.objects {
+				again(t, o)
+				if n := doc.node(o.steps); n == nil || locate(n, "metadata.name") < 1 {
+					t.Errorf("%s is not found again in its own text", refOf(o.obj))
+				}
+			}
+		}
+	})
+}
+
+// again prints an accepted object and reads it back.
+func again(t *testing.T, o decoded) {
+	t.Helper()
+	text, err := yaml.Marshal(o.obj)
+	if err != nil {
+		t.Fatalf("print %s: %v", refOf(o.obj), err)
+	}
+	doc := decodeDocument(text, false)
+	if len(doc.problems) > 0 || len(doc.objects) != 1 {
+		t.Fatalf("%s was accepted, but not after printing: %v\n%s", refOf(o.obj), doc.problems, text)
+	}
+	second, err := yaml.Marshal(doc.objects[0].obj)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(text), string(second)); diff != "" {
+		t.Fatalf("%s reads differently after printing:\n%s", refOf(o.obj), diff)
+	}
+}
+
+// FuzzSplit proves that cutting loses nothing but document ends and blanks.
+func FuzzSplit(f *testing.F) {
+	for _, s := range []string{"", "a", "---", "---\n", "a\n---\nb\n...\nc", "--- a\n---b\n ---\n", "...\n...\n", "a\r\n---\r\nb"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		lines := strings.SplitAfter(string(text), "\n")
+		for _, c := range split(text) {
+			if c.first < 1 || c.first > len(lines) {
+				t.Fatalf("chunk begins on line %d of %d", c.first, len(lines))
+			}
+			if !strings.HasPrefix(strings.Join(lines[c.first-1:], ""), string(c.text)) {
+				t.Fatalf("chunk %q does not stand on line %d", c.text, c.first)
+			}
+		}
+		var want, got []string
+		for _, l := range lines {
+			if !marker([]byte(l), "...") && strings.TrimSpace(l) != "" && strings.TrimSpace(l) != "---" {
+				want = append(want, l)
+			}
+		}
+		for _, c := range split(text) {
+			for l := range strings.SplitAfterSeq(string(c.text), "\n") {
+				if strings.TrimSpace(l) != "" && strings.TrimSpace(l) != "---" {
+					got = append(got, l)
+				}
+			}
+		}
+		if !slices.Equal(want, got) {
+			t.Fatalf("lines %q became %q", want, got)
+		}
+	})
+}
