@@ -1,0 +1,233 @@
+package compile
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"bulwark.dev/bulwark/internal/gateway/ir"
+)
+
+// variant is what can make one rule differ from listener to listener: the
+// policies of Gateway and listener, and a Gateway whose backends see its client
+// certificate.
+type variant struct {
+	gatewayPolicy, listenerPolicy *policy
+	gw                            *gateway // nil where it makes no difference
+}
+
+// explainedRule is a rule of the table with where it came from.
+type explainedRule struct {
+	id      string
+	route   *route
+	rule    int
+	on      []string // listeners
+	merged  effective
+	refused *ir.Refusal
+}
+
+// assemble makes the table from what the steps before found.
+func (c *compiler) assemble() *ir.Table {
+	n := 0
+	for _, r := range c.routes {
+		n += len(r.rules)
+	}
+	c.rules = make([]ir.Rule, 0, n)
+	for _, r := range c.routes {
+		c.assembleRoute(r)
+	}
+	t := &ir.Table{Backends: c.backends.list, Rules: c.rules}
+	// The places given so far are those of making; the table's are by name.
+	backends := reorder(t.Backends, func(b *ir.Backend) string { return b.Name })
+	rules := reorder(t.Rules, func(r *ir.Rule) string { return r.ID })
+	for i := range t.Rules {
+		for j := range t.Rules[i].Backends {
+			if b := &t.Rules[i].Backends[j].Backend; *b >= 0 {
+				*b = backends[*b]
+			}
+		}
+		for j := range t.Rules[i].Mirrors {
+			b := &t.Rules[i].Mirrors[j].Backend
+			*b = backends[*b]
+		}
+		c.rep.Rules = append(c.rep.Rules, ruleStatus(&t.Rules[i]))
+	}
+	for _, g := range c.gateways {
+		for _, l := range g.listeners {
+			if l.served() {
+				t.Listeners = append(t.Listeners, l.table(rules))
+			}
+		}
+	}
+	slices.SortFunc(t.Listeners, func(a, b ir.Listener) int { return strings.Compare(a.Name, b.Name) })
+	return t
+}
+
+func ruleStatus(r *ir.Rule) RuleStatus {
+	s := RuleStatus{ID: r.ID, Policies: r.Policy}
+	if r.Refuse != nil {
+		s.Status, s.Refused = r.Refuse.Status, r.Refuse.Reason
+	}
+	return s
+}
+
+// reorder sorts list by name and gives each old place its new one.
+func reorder[T any](list []T, name func(*T) string) []int {
+	order := make([]int, len(list))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return strings.Compare(name(&list[a]), name(&list[b])) })
+	places := make([]int, len(list))
+	sorted := make([]T, len(list))
+	for to, from := range order {
+		places[from], sorted[to] = to, list[from]
+	}
+	copy(list, sorted)
+	return places
+}
+
+// assembleRoute makes the route's rules, once for every variant of what stands
+// above it, and puts their matches onto its listeners.
+func (c *compiler) assembleRoute(r *route) {
+	byVariant := map[variant][]*attachment{}
+	var order []variant
+	for _, a := range r.attachments {
+		if !a.on.served() {
+			continue
+		}
+		v := variant{gatewayPolicy: a.on.gw.policy, listenerPolicy: a.on.policy}
+		if a.on.gw.client != nil || a.on.gw.clientErr != "" {
+			v.gw = a.on.gw
+		}
+		if byVariant[v] == nil {
+			order = append(order, v)
+		}
+		byVariant[v] = append(byVariant[v], a)
+	}
+	for _, v := range order {
+		on := byVariant[v]
+		suffix := ""
+		if len(order) > 1 {
+			suffix = "@" + on[0].on.name
+		}
+		for i := range r.rules {
+			c.place(r, i, on, c.makeRule(r, i, v, on, suffix))
+		}
+	}
+}
+
+// place puts the matches of a rule onto its listeners.
+func (c *compiler) place(r *route, n int, on []*attachment, to int) {
+	for _, a := range on {
+		for _, h := range a.hosts {
+			for i, m := range r.rules[n].matches {
+				a.on.patterns[h.pattern] = append(a.on.patterns[h.pattern],
+					&entry{match: m, route: r, host: h.own, rule: n, place: i, to: to})
+			}
+		}
+	}
+}
+
+// makeRule makes one rule of the table and gives its place in c.rules.
+func (c *compiler) makeRule(r *route, n int, v variant, on []*attachment, suffix string) int {
+	u := r.rules[n]
+	to := len(c.rules)
+	c.rules = append(c.rules, u.base)
+	out := &c.rules[to]
+	out.ID = r.id(n) + suffix
+	out.Route = ir.RouteRef{Kind: r.kind, Namespace: r.namespace, Name: r.name, RuleName: u.name, Labels: r.meta.Labels}
+	merged := merge([levelCount]*policy{v.gatewayPolicy, v.listenerPolicy, r.policy, u.policy})
+	refusal := merged.apply(out)
+	switch {
+	case r.invalid.any():
+		refusal = &ir.Refusal{Status: statusUnsupported, Reason: r.String() + ": " + r.invalid.why}
+	case u.refusal.any():
+		refusal = &ir.Refusal{Status: statusUnsupported, Reason: fmt.Sprintf("%s, rule %d: %s", r, n, u.refusal.why)}
+	case refusal != nil:
+	case len(out.Policy) > 0:
+		c.checkAdmission(out, on)
+	case c.opt.Unprotected:
+		out.Unprotected = true
+	default:
+		refusal = &ir.Refusal{Status: statusUncovered, Reason: fmt.Sprintf("no SecurityPolicy covers %s", r)}
+	}
+	if refusal != nil {
+		// Nothing else is looked at, so nothing else is there.
+		*out = ir.Rule{ID: out.ID, Route: out.Route, Policy: out.Policy, Refuse: refusal}
+	} else {
+		c.addBackends(u, out, on[0].on.gw)
+	}
+	if c.explain {
+		e := explainedRule{id: out.ID, route: r, rule: n, merged: merged, refused: refusal}
+		for _, a := range on {
+			e.on = append(e.on, a.on.name)
+		}
+		c.explained = append(c.explained, e)
+	}
+	return to
+}
+
+// checkAdmission has listeners ask for the client certificates that a rule
+// wants to see, and warns where nobody can get in.
+func (c *compiler) checkAdmission(out *ir.Rule, on []*attachment) {
+	policies := strings.Join(out.Policy, ", ")
+	if out.Authentication == nil {
+		c.rep.warn("%s sets no authentication: nobody is admitted to what it alone protects", policies)
+		return
+	}
+	if out.Authorization == nil {
+		c.rep.warn("%s sets no authorization: nobody is admitted to what it alone protects", policies)
+	}
+	if !slices.ContainsFunc(out.Authentication.AnyOf, func(a ir.Authenticator) bool { return a.ClientCertificate != nil }) {
+		return
+	}
+	for _, a := range on {
+		switch {
+		case a.on.tls == nil:
+			c.rep.warn("%s asks for client certificates, but listener %s has no TLS and never sees one", out.Authentication.Rule, a.on.name)
+		case a.on.tls.ClientCA == "":
+			a.on.tls.RequestClient = true
+		}
+	}
+}
+
+// addBackends gives the rule its backends and mirrors.
+func (c *compiler) addBackends(u *rule, out *ir.Rule, g *gateway) {
+	for _, b := range u.backends {
+		ref := ir.BackendRef{Backend: -1, Weight: b.weight, Refuse: b.refusal, RequestHeaders: b.request, ResponseEdit: b.response}
+		if b.to != nil {
+			ref.Backend = c.backend(b.to, g)
+		}
+		out.Backends = append(out.Backends, ref)
+	}
+	for _, m := range u.mirrors {
+		out.Mirrors = append(out.Mirrors, ir.Mirror{Backend: c.backend(m.to, g), Numerator: m.numerator, Denominator: m.denominator})
+	}
+}
+
+// table gives the listener's place in the table. rules maps places of making to
+// those of the table.
+func (l *listener) table(rules []int) ir.Listener {
+	out := ir.Listener{
+		Name: l.name, Addresses: l.gw.addresses, Port: uint16(l.spec.Port), //nolint:gosec // newListener checked the range
+		Hostname: l.hostname, TLS: l.tls, Refuse: l.refusal,
+	}
+	patterns := slices.SortedFunc(maps.Keys(l.patterns), func(a, b string) int {
+		return cmp.Or(moreSpecific(a, b), strings.Compare(a, b))
+	})
+	for _, p := range patterns {
+		entries := l.patterns[p]
+		slices.SortFunc(entries, before)
+		host := ir.Host{Pattern: p, Matches: make([]ir.Match, 0, len(entries))}
+		for _, e := range entries {
+			m := e.Match
+			m.Rule = rules[e.to]
+			host.Matches = append(host.Matches, m)
+		}
+		out.Hosts = append(out.Hosts, host)
+	}
+	return out
+}

@@ -1,0 +1,127 @@
+// Package compile translates Gateway API objects and SecurityPolicies into the
+// gateway's table (package ir). It is pure and deterministic: the same objects
+// give the same table in whatever order they come. It never fails and never
+// opens anything: what is broken, missing or not understood becomes a refusal
+// in the table and a condition in the report.
+package compile
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"bulwark.dev/bulwark/api/v1alpha1"
+	"bulwark.dev/bulwark/internal/gateway/ir"
+)
+
+// What Options and a configuration in files fall back to.
+const (
+	DefaultController = "bulwark.dev/gateway"
+	// DefaultClass is the class that a Gateway may name without a GatewayClass
+	// object.
+	DefaultClass   = "bulwark"
+	defaultAddress = "127.0.0.1"
+)
+
+// MinTLSVersionOption is the key of a listener's tls.options that sets the
+// lowest TLS version, "1.2" (the default) or "1.3".
+const MinTLSVersionOption = "bulwark.dev/min-tls-version"
+
+// Input is the objects that decide. Nothing in it is changed. Each object comes
+// once; nil entries are passed over.
+type Input struct {
+	GatewayClasses     []*gwv1.GatewayClass
+	Gateways           []*gwv1.Gateway
+	HTTPRoutes         []*gwv1.HTTPRoute
+	GRPCRoutes         []*gwv1.GRPCRoute
+	ReferenceGrants    []*gwv1.ReferenceGrant
+	BackendTLSPolicies []*gwv1.BackendTLSPolicy
+	SecurityPolicies   []*v1alpha1.SecurityPolicy
+	Services           []*corev1.Service
+	EndpointSlices     []*discoveryv1.EndpointSlice
+	Secrets            []*corev1.Secret
+	ConfigMaps         []*corev1.ConfigMap
+	Namespaces         []*corev1.Namespace
+}
+
+// Options is what the operator, not an object, decides. The zero Options are
+// the safe ones.
+type Options struct {
+	// ControllerName is what a GatewayClass must name for its Gateways to be
+	// served. Default: DefaultController.
+	ControllerName string
+	// Unprotected serves routes that no SecurityPolicy covers. Without it they
+	// answer 403.
+	Unprotected bool
+	// DefaultAddresses are the IP addresses of Gateways that ask for none.
+	// Default: 127.0.0.1.
+	DefaultAddresses []string
+}
+
+// Compile gives the table to serve and the report on every object it judged.
+// It never fails: see the package comment.
+func Compile(in Input, opt Options) (*ir.Table, *Report) {
+	c := newCompiler(in, opt)
+	table := c.run()
+	return table, c.rep
+}
+
+// compiler holds one run of Compile.
+type compiler struct {
+	opt Options
+	ix  *index
+	rep *Report
+
+	gateways []*gateway // ours, by namespace and name
+	byName   map[key]*gateway
+	routes   []*route // by kind, namespace and name
+
+	policies  []*policy
+	attached  map[target]*policy // the policy in force on each target
+	tls       *backendPolicies
+	backends  backendSet
+	rules     []ir.Rule // in the order of their making, sorted at the end
+	explain   bool      // fill in explained
+	explained []explainedRule
+}
+
+func newCompiler(in Input, opt Options) *compiler {
+	if opt.ControllerName == "" {
+		opt.ControllerName = DefaultController
+	}
+	if len(opt.DefaultAddresses) == 0 {
+		opt.DefaultAddresses = []string{defaultAddress}
+	}
+	return &compiler{
+		opt: opt, ix: newIndex(in), rep: &Report{},
+		byName:   map[key]*gateway{},
+		attached: map[target]*policy{},
+		backends: newBackendSet(),
+	}
+}
+
+func (c *compiler) run() *ir.Table {
+	c.buildGateways()
+	c.buildRoutes()
+	c.buildPolicies()
+	c.tls = c.buildBackendPolicies()
+	c.resolveRoutes()
+	c.attachRoutes()
+	table := c.assemble()
+	c.reportGateways()
+	c.reportRoutes()
+	c.reportPolicies()
+	c.rep.finish()
+	return table
+}
+
+// older orders objects by age, then name: of two that want the same thing, the
+// first gets it.
+func older(at, bt time.Time, a, b key) int {
+	if c := at.Compare(bt); c != 0 {
+		return c
+	}
+	return a.compare(b)
+}

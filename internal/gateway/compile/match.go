@@ -1,0 +1,232 @@
+package compile
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"bulwark.dev/bulwark/internal/gateway/ir"
+	"bulwark.dev/bulwark/internal/gateway/message"
+)
+
+// match is a match of the table with its place in Gateway API's precedence.
+type match struct {
+	ir.Match
+	// kind is the rank of the path's kind, length what counts within it. For
+	// GRPCRoutes kind is always 0: the service's length decides, then the
+	// method's.
+	kind, length, length2 int
+}
+
+// entry is a match at its place: which route it came from, by which of the
+// route's hostnames, and which rule of the table it leads to.
+type entry struct {
+	*match
+	route       *route
+	host        string
+	rule, place int // in the route, and in the rule
+	to          int // index in compiler.rules
+}
+
+// before orders the entries of one host: the more specific hostname of the
+// route, the more specific match, the older route, the name, the place.
+func before(a, b *entry) int {
+	return cmp.Or(
+		moreSpecific(a.host, b.host),
+		cmp.Compare(a.kind, b.kind),
+		cmp.Compare(b.length, a.length),
+		cmp.Compare(b.length2, a.length2),
+		-cmp.Compare(min(len(a.Method), 1), min(len(b.Method), 1)),
+		cmp.Compare(len(b.Headers), len(a.Headers)),
+		cmp.Compare(len(b.Query), len(a.Query)),
+		older(a.route.created(), b.route.created(), a.route.key, b.route.key),
+		cmp.Compare(a.route.kind, b.route.kind),
+		cmp.Compare(a.rule, b.rule),
+		cmp.Compare(a.place, b.place),
+	)
+}
+
+// httpMatch reads one match of an HTTPRoute. The error says what is not
+// supported or does not parse; where the path is sound the match then holds
+// that alone, so that the refusing route still has its place.
+func httpMatch(spec *gwv1.HTTPRouteMatch) (*match, error) {
+	m := &match{}
+	if err := m.path(spec.Path); err != nil {
+		return nil, err
+	}
+	broad := *m
+	if spec.Method != nil {
+		m.Method = string(*spec.Method)
+		if !message.ValidToken(m.Method) || m.Method == http.MethodConnect {
+			return &broad, fmt.Errorf("method %q is not supported", m.Method)
+		}
+	}
+	for _, h := range spec.Headers {
+		if err := m.header(string(h.Name), h.Value, or(h.Type, string(gwv1.HeaderMatchExact))); err != nil {
+			return &broad, err
+		}
+	}
+	for _, q := range spec.QueryParams {
+		v, err := valueMatch(string(q.Name), q.Value, or(q.Type, string(gwv1.QueryParamMatchExact)))
+		if err != nil {
+			return &broad, fmt.Errorf("query parameter %q: %w", q.Name, err)
+		}
+		m.Query = appendNew(m.Query, v)
+	}
+	return m, nil
+}
+
+func (m *match) path(spec *gwv1.HTTPPathMatch) error {
+	kind, path := gwv1.PathMatchPathPrefix, "/"
+	if spec != nil && spec.Type != nil {
+		kind = *spec.Type
+	}
+	if spec != nil && spec.Value != nil {
+		path = *spec.Value
+	}
+	switch kind {
+	case gwv1.PathMatchExact, gwv1.PathMatchPathPrefix:
+		p, _, err := message.NormalizePath(path)
+		if err != nil {
+			return err
+		}
+		m.PathKind, m.Path, m.kind = ir.PathExact, p, 0
+		if kind == gwv1.PathMatchPathPrefix {
+			m.PathKind, m.kind = ir.PathPrefix, 2
+			if p != "/" {
+				m.Path = strings.TrimSuffix(p, "/")
+			}
+		}
+	case gwv1.PathMatchRegularExpression:
+		if err := pattern(path); err != nil {
+			return fmt.Errorf("path: %w", err)
+		}
+		m.PathKind, m.Path, m.kind = ir.PathRegex, path, 1
+	default:
+		return fmt.Errorf("path type %q is not supported", kind)
+	}
+	m.length = len(m.Path)
+	return nil
+}
+
+// grpcMatch reads one match of a GRPCRoute: gRPC calls are POST requests to
+// "/service/method".
+func grpcMatch(spec *gwv1.GRPCRouteMatch) (*match, error) {
+	m := &match{Match: ir.Match{PathKind: ir.PathPrefix, Path: "/", Method: "POST"}}
+	for _, h := range spec.Headers {
+		if err := m.header(string(h.Name), h.Value, or(h.Type, string(gwv1.GRPCHeaderMatchExact))); err != nil {
+			return nil, err
+		}
+	}
+	if spec.Method == nil {
+		return m, nil
+	}
+	service, method := or(spec.Method.Service, ""), or(spec.Method.Method, "")
+	if service == "" && method == "" {
+		return nil, errors.New("method: service or method must be set")
+	}
+	m.length, m.length2 = len(service), len(method)
+	switch t := or(spec.Method.Type, string(gwv1.GRPCMethodMatchExact)); t {
+	case string(gwv1.GRPCMethodMatchExact):
+		if err := m.grpcExact(service, method); err != nil {
+			return nil, err
+		}
+		return m, nil
+	case string(gwv1.GRPCMethodMatchRegularExpression):
+		const anyName = "[^/]+"
+		for _, p := range []string{service, method} {
+			if err := pattern(p); err != nil {
+				return nil, fmt.Errorf("method: %w", err)
+			}
+		}
+		m.PathKind = ir.PathRegex
+		m.Path = "/(?:" + cmp.Or(service, anyName) + ")/(?:" + cmp.Or(method, anyName) + ")"
+		return m, nil
+	default:
+		return nil, fmt.Errorf("method type %q is not supported", t)
+	}
+}
+
+func (m *match) grpcExact(service, method string) error {
+	if strings.Contains(service, "/") || strings.Contains(method, "/") {
+		return errors.New("method: a name must not contain \"/\"")
+	}
+	path := "/" + service
+	switch {
+	case service == "":
+		m.PathKind, m.Path = ir.PathRegex, "/[^/]+/"+regexp.QuoteMeta(method)
+		return nil
+	case method == "":
+		m.PathKind = ir.PathPrefix
+	default:
+		m.PathKind, path = ir.PathExact, path+"/"+method
+	}
+	p, odd, err := message.NormalizePath(path)
+	if err != nil {
+		return fmt.Errorf("method: %w", err)
+	}
+	if odd != 0 || p != path {
+		return fmt.Errorf("method: %q is no name of a service and method", path)
+	}
+	m.Path = path
+	return nil
+}
+
+func (m *match) header(name, value, kind string) error {
+	lower := strings.ToLower(name)
+	if !message.ValidName(lower) {
+		return fmt.Errorf("header %q: not a header name", name)
+	}
+	v, err := valueMatch(lower, value, kind)
+	if err != nil {
+		return fmt.Errorf("header %q: %w", name, err)
+	}
+	m.Headers = appendNew(m.Headers, v)
+	return nil
+}
+
+func valueMatch(name, value, kind string) (ir.ValueMatch, error) {
+	if name == "" {
+		return ir.ValueMatch{}, errors.New("the name is empty")
+	}
+	v := ir.ValueMatch{Name: name, Value: value}
+	switch kind {
+	case string(gwv1.HeaderMatchExact):
+		return v, nil
+	case string(gwv1.HeaderMatchRegularExpression):
+		v.Regex = true
+		return v, pattern(value)
+	}
+	return v, fmt.Errorf("match type %q is not supported", kind)
+}
+
+// appendNew adds v unless its name is there: of several the first counts.
+func appendNew(list []ir.ValueMatch, v ir.ValueMatch) []ir.ValueMatch {
+	for _, old := range list {
+		if old.Name == v.Name {
+			return list
+		}
+	}
+	return append(list, v)
+}
+
+// maxPattern bounds regular expressions, in bytes: they stand in objects that
+// others than the gateway's owner may write.
+const maxPattern = 4096
+
+// pattern checks an RE2 pattern.
+func pattern(s string) error {
+	if len(s) > maxPattern {
+		return fmt.Errorf("a pattern of more than %d bytes", maxPattern)
+	}
+	// By itself: "a)|(b" is one only inside the group that keeps a pattern whole.
+	if _, err := regexp.Compile(s); err != nil {
+		return fmt.Errorf("pattern: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,257 @@
+package compile
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// Report says of every object what became of it, as the conditions that go into
+// its status, without transition times: whoever writes the status knows them.
+// It is plain data, and not safe for changes by several goroutines.
+type Report struct {
+	Classes  []ClassStatus
+	Gateways []GatewayStatus
+	Routes   []RouteStatus
+	// Dangling are the parents of routes that do not exist. They have no status:
+	// it would be their Gateway's controller that writes it.
+	Dangling []Line
+	// Policies are the BackendTLSPolicies and SecurityPolicies.
+	Policies []PolicyStatus
+	// Rules are those of the table, in its order.
+	Rules []RuleStatus
+	// Warnings are what is served, but hardly as meant.
+	Warnings []string
+}
+
+// ClassStatus is the conditions of a GatewayClass.
+type ClassStatus struct {
+	Name       string
+	Conditions []metav1.Condition
+}
+
+// GatewayStatus is the status of a Gateway and its listeners.
+type GatewayStatus struct {
+	Namespace, Name string
+	Status          gwv1.GatewayStatus
+}
+
+// RouteStatus is the status of a route for each of its parents that are ours.
+type RouteStatus struct {
+	Kind, Namespace, Name string
+	Parents               []gwv1.RouteParentStatus
+}
+
+// PolicyStatus is the status of a policy for each Gateway that it reaches, or
+// for its target where it reaches none.
+type PolicyStatus struct {
+	Kind, Namespace, Name string
+	Ancestors             []gwv1.PolicyAncestorStatus
+}
+
+// RuleStatus says which policies made a rule, and why it refuses if it does.
+type RuleStatus struct {
+	ID       string
+	Policies []string // "SecurityPolicy namespace/name"
+	Status   int      // of the refusal, else 0
+	Refused  string
+}
+
+// Line is one row of the report as a table.
+type Line struct {
+	Object    string `json:"object"` // "Kind namespace/name"
+	Section   string `json:"section,omitempty"`
+	Condition string `json:"condition,omitempty"` // empty for a warning
+	Status    string `json:"status,omitempty"`
+	Reason    string `json:"reason,omitempty"`
+	Message   string `json:"message,omitempty"`
+	// Bad says that something is not served as asked for.
+	Bad bool `json:"bad,omitempty"`
+}
+
+// Lines gives the report row by row, always in the same order.
+func (r *Report) Lines() []Line {
+	var out []Line
+	add := func(object, section string, conditions []metav1.Condition) {
+		for _, c := range conditions {
+			out = append(out, Line{object, section, c.Type, string(c.Status), c.Reason, c.Message, bad(c)})
+		}
+	}
+	for _, c := range r.Classes {
+		add("GatewayClass "+c.Name, "", c.Conditions)
+	}
+	for _, g := range r.Gateways {
+		name := "Gateway " + g.Namespace + "/" + g.Name
+		add(name, "", g.Status.Conditions)
+		for _, l := range g.Status.Listeners {
+			add(name, "listener "+string(l.Name), l.Conditions)
+		}
+	}
+	for _, o := range r.Routes {
+		for _, p := range o.Parents {
+			add(o.Kind+" "+o.Namespace+"/"+o.Name, "parent "+refString(p.ParentRef, o.Namespace), p.Conditions)
+		}
+	}
+	out = append(out, r.Dangling...)
+	for _, o := range r.Policies {
+		for _, a := range o.Ancestors {
+			add(o.Kind+" "+o.Namespace+"/"+o.Name, "for "+refString(a.AncestorRef, o.Namespace), a.Conditions)
+		}
+	}
+	for _, o := range r.Rules {
+		if o.Refused != "" {
+			out = append(out, Line{"Rule " + o.ID, "", "Refused", "True", fmt.Sprint(o.Status), o.Refused, true})
+		}
+	}
+	for _, w := range r.Warnings {
+		out = append(out, Line{Object: "Warning", Message: w})
+	}
+	return out
+}
+
+// OK reports whether everything is served as asked for. Warnings do not count.
+func (r *Report) OK() bool {
+	return !slices.ContainsFunc(r.Lines(), func(l Line) bool { return l.Bad })
+}
+
+// String gives the report as an aligned table for people: "ok" for what is
+// served as asked for, and else only what is not. Lines has everything.
+func (r *Report) String() string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+	row := func(l Line, what string) {
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", l.Object, cmp.Or(l.Section, "-"), what, cmp.Or(l.Reason, "-"), l.Message)
+	}
+	lines := r.Lines()
+	for i := 0; i < len(lines); {
+		n := 1
+		for i+n < len(lines) && lines[i+n].Object == lines[i].Object && lines[i+n].Section == lines[i].Section {
+			n++
+		}
+		good := true
+		for _, l := range lines[i : i+n] {
+			switch {
+			case l.Condition == "":
+				good = false
+				row(l, "-")
+			case l.Bad:
+				good = false
+				row(l, l.Condition+"="+l.Status)
+			}
+		}
+		if good {
+			row(Line{Object: lines[i].Object, Section: lines[i].Section}, "ok")
+		}
+		i += n
+	}
+	_ = w.Flush() // a strings.Builder does not fail
+	var out strings.Builder
+	for line := range strings.Lines(b.String()) {
+		out.WriteString(strings.TrimRight(line, " \n") + "\n")
+	}
+	return out.String()
+}
+
+// Refuse records that a rule of the table cannot be served after all, because
+// a part of it did not build (a CEL expression, say): the policies that the
+// reason names, or else all policies of the rule, turn to Accepted=False.
+// An unknown ruleID changes nothing.
+func (r *Report) Refuse(ruleID, reason string) {
+	i := slices.IndexFunc(r.Rules, func(s RuleStatus) bool { return s.ID == ruleID })
+	if i < 0 {
+		return
+	}
+	rule := &r.Rules[i]
+	if rule.Refused == "" {
+		rule.Refused, rule.Status = reason, statusBroken
+	}
+	named := func(p string) bool { return names(reason, p) }
+	blameAll := !slices.ContainsFunc(rule.Policies, named)
+	for j := range r.Policies {
+		p := &r.Policies[j]
+		name := p.Kind + " " + p.Namespace + "/" + p.Name
+		if !slices.Contains(rule.Policies, name) || !blameAll && !named(name) {
+			continue
+		}
+		for k := range p.Ancestors {
+			a := &p.Ancestors[k]
+			for n := range a.Conditions {
+				c := &a.Conditions[n]
+				c.Status, c.Reason, c.Message = metav1.ConditionFalse, string(gwv1.PolicyReasonInvalid), reason
+			}
+		}
+	}
+}
+
+// names reports whether text names the policy, and not one whose name only
+// begins alike.
+func names(text, policy string) bool {
+	for {
+		i := strings.Index(text, policy)
+		if i < 0 {
+			return false
+		}
+		text = text[i+len(policy):]
+		if text == "" || !isNameByte(text[0]) || text[0] == '.' && (len(text) == 1 || !isNameByte(text[1])) {
+			return true
+		}
+	}
+}
+
+func isNameByte(c byte) bool {
+	return c == '-' || c == '.' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
+}
+
+func (r *Report) warn(format string, args ...any) {
+	r.Warnings = append(r.Warnings, fmt.Sprintf(format, args...))
+}
+
+// finish puts the report into its one order.
+func (r *Report) finish() {
+	slices.Sort(r.Warnings)
+	r.Warnings = slices.Compact(r.Warnings)
+}
+
+// bad reports whether a condition says that something is not as asked for.
+func bad(c metav1.Condition) bool {
+	switch c.Type {
+	case string(gwv1.ListenerConditionConflicted), string(gwv1.RouteConditionPartiallyInvalid):
+		return c.Status == metav1.ConditionTrue
+	case string(gwv1.GatewayConditionInsecureFrontendValidationMode):
+		return false
+	}
+	return c.Status != metav1.ConditionTrue
+}
+
+// refString names a reference for people: "Kind namespace/name[:section]", the
+// Kind left out for Gateways.
+func refString(ref gwv1.ParentReference, namespace string) string {
+	s := or(ref.Namespace, namespace) + "/" + string(ref.Name)
+	if kind := or(ref.Kind, kindGateway); kind != kindGateway {
+		s = kind + " " + s
+	}
+	if ref.SectionName != nil {
+		s += ":" + string(*ref.SectionName)
+	}
+	if ref.Port != nil {
+		s += fmt.Sprintf(":%d", *ref.Port)
+	}
+	return s
+}
+
+// condition makes one condition.
+func condition[T, R ~string](typ T, ok bool, reason R, generation int64, message string) metav1.Condition {
+	status := metav1.ConditionFalse
+	if ok {
+		status = metav1.ConditionTrue
+	}
+	return metav1.Condition{
+		Type: string(typ), Status: status, Reason: string(reason),
+		ObservedGeneration: generation, Message: message,
+	}
+}
