@@ -1,0 +1,162 @@
+package proxy
+
+import (
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"bulwark.dev/bulwark"
+)
+
+// metrics counts in plain atomics and speaks Prometheus only when asked. Labels
+// are bounded: rules that are in force, status classes, and codes of refusal.
+type metrics struct {
+	rejected   atomic.Uint64 // connections over the limit
+	handshakes atomic.Uint64 // failed TLS handshakes
+	unrouted   ruleMetrics   // requests that reached no rule
+	events     atomic.Uint64
+	refusals   [len(codes)]atomic.Uint64
+	reloads    atomic.Uint64
+	rulesBad   atomic.Int64 // rules in force that refuse everything
+	duration   [len(durationBounds) + 1]atomic.Uint64
+	durationNs atomic.Uint64
+
+	mu    sync.Mutex
+	rules map[string]*ruleMetrics
+}
+
+// ruleMetrics counts the requests of one rule by status class; [0] is no
+// status at all.
+type ruleMetrics struct{ class [6]atomic.Uint64 }
+
+var codes = [...]bulwark.Code{
+	bulwark.CodeBadRequest, bulwark.CodeUnauthenticated, bulwark.CodeForbidden, bulwark.CodeNotFound, bulwark.CodeTooLarge,
+	bulwark.CodeTimeout, bulwark.CodeMisdirected, bulwark.CodeRateLimited, bulwark.CodeLockedOut, bulwark.CodeOverloaded,
+	bulwark.CodeUnavailable, bulwark.CodeBadGateway, bulwark.CodeGatewayTimeout, bulwark.CodeClientGone,
+	bulwark.CodeNotImplemented, bulwark.CodeMethodNotAllowed, bulwark.CodeInternal,
+}
+
+// durationBounds are the histogram's upper bounds in microseconds.
+var durationBounds = [...]int64{500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 10_000_000}
+
+func newMetrics() *metrics { return &metrics{rules: map[string]*ruleMetrics{}} }
+
+// rule gives the counters of a rule, the same ones after a reload.
+func (m *metrics) rule(id string) *ruleMetrics {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.rules[id]
+	if r == nil {
+		r = new(ruleMetrics)
+		m.rules[id] = r
+	}
+	return r
+}
+
+// retain forgets the rules that t no longer has.
+func (m *metrics) retain(t *table) {
+	m.reloads.Add(1)
+	refusing := int64(0)
+	in := make(map[string]bool, len(t.rules))
+	for i := range t.rules {
+		in[t.rules[i].ID] = true
+		if t.rules[i].Refuse != nil {
+			refusing++
+		}
+	}
+	m.rulesBad.Store(refusing)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for id := range m.rules {
+		if !in[id] {
+			delete(m.rules, id)
+		}
+	}
+}
+
+// count takes in one finished request.
+func (m *metrics) count(r *ruleMetrics, e *bulwark.Event) {
+	if r == nil {
+		r = &m.unrouted
+	}
+	r.class[min(max(e.Status/100, 0), 5)].Add(1)
+	m.events.Add(1)
+	if !e.Decision.Allowed {
+		for i, c := range codes {
+			if c == e.Decision.Code {
+				m.refusals[i].Add(1)
+				break
+			}
+		}
+	}
+	us, b := e.Duration.Microseconds(), 0
+	for b < len(durationBounds) && us > durationBounds[b] {
+		b++
+	}
+	m.duration[b].Add(1)
+	m.durationNs.Add(uint64(max(e.Duration, 0)))
+}
+
+var (
+	descRequests   = prometheus.NewDesc("bulwark_gateway_requests_total", "Requests by rule and class of status.", []string{"rule", "class"}, nil)
+	descRefused    = prometheus.NewDesc("bulwark_gateway_refused_total", "Requests refused, by code.", []string{"code"}, nil)
+	descDuration   = prometheus.NewDesc("bulwark_gateway_request_duration_seconds", "Time from a request's head to the end of its response.", nil, nil)
+	descConns      = prometheus.NewDesc("bulwark_gateway_connections", "Open client connections.", nil, nil)
+	descRejected   = prometheus.NewDesc("bulwark_gateway_connections_rejected_total", "Client connections closed because there were too many.", nil, nil)
+	descHandshakes = prometheus.NewDesc("bulwark_gateway_tls_handshake_failures_total", "TLS handshakes that failed.", nil, nil)
+	descReloads    = prometheus.NewDesc("bulwark_gateway_tables_total", "Tables put in force.", nil, nil)
+	descRulesBad   = prometheus.NewDesc("bulwark_gateway_rules_refusing", "Rules in force that refuse every request because they cannot be served as asked for.", nil, nil)
+	descBackend    = prometheus.NewDesc("bulwark_gateway_backend_requests_total", "Exchanges with a backend, by outcome.", []string{"backend", "outcome"}, nil)
+)
+
+// Describe is prometheus.Collector's.
+func (s *Server) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descRequests, descRefused, descDuration, descConns, descRejected, descHandshakes, descReloads, descRulesBad, descBackend} {
+		ch <- d
+	}
+}
+
+// Collect is prometheus.Collector's.
+func (s *Server) Collect(ch chan<- prometheus.Metric) {
+	m := s.metrics
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	classes := func(id string, r *ruleMetrics) {
+		for c := range r.class {
+			if n := r.class[c].Load(); n > 0 {
+				counter(descRequests, n, id, className(c))
+			}
+		}
+	}
+	m.mu.Lock()
+	for id, r := range m.rules {
+		classes(id, r)
+	}
+	m.mu.Unlock()
+	classes("", &m.unrouted)
+	for i, c := range codes {
+		counter(descRefused, m.refusals[i].Load(), string(c))
+	}
+	buckets, sum := map[float64]uint64{}, uint64(0)
+	for i, bound := range durationBounds {
+		sum += m.duration[i].Load()
+		buckets[float64(bound)/1e6] = sum
+	}
+	sum += m.duration[len(durationBounds)].Load()
+	ch <- prometheus.MustNewConstHistogram(descDuration, sum, float64(m.durationNs.Load())/1e9, buckets)
+	ch <- prometheus.MustNewConstMetric(descConns, prometheus.GaugeValue, float64(s.open.Load()))
+	ch <- prometheus.MustNewConstMetric(descRulesBad, prometheus.GaugeValue, float64(m.rulesBad.Load()))
+	counter(descRejected, m.rejected.Load())
+	counter(descHandshakes, m.handshakes.Load())
+	counter(descReloads, m.reloads.Load())
+}
+
+func className(c int) string {
+	if c == 0 {
+		return "none"
+	}
+	return strconv.Itoa(c) + "xx"
+}
