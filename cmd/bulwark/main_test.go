@@ -1,0 +1,108 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"bulwark.dev/bulwark/internal/app"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"bulwark": func() { os.Exit(app.Main(os.Args[1:], app.System())) }})
+}
+
+// TestScripts is what a person types and sees. Beside testscript's own commands
+// there are:
+//
+//	ports NAME...            free loopback ports as variables
+//	expand FILE...           replaces $NAME in files
+//	get STATUS URL [NAME: VALUE]   asks until it gets that status
+//	exits CODE COMMAND...    runs a command and compares its exit code
+func TestScripts(t *testing.T) {
+	scripts, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(scripts) < 6 {
+		t.Fatalf("%d scripts, error %v", len(scripts), err)
+	}
+	testscript.Run(t, testscript.Params{
+		Files: scripts,
+		Setup: func(e *testscript.Env) error {
+			examples, err := filepath.Abs(filepath.Join("..", "..", "examples"))
+			e.Setenv("EXAMPLES", examples)
+			return err
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"ports": ports, "expand": expand, "get": get, "exits": exits,
+		},
+	})
+}
+
+func ports(ts *testscript.TestScript, _ bool, args []string) {
+	for _, name := range args {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		ts.Check(err)
+		defer func() { ts.Check(ln.Close()) }()
+		ts.Setenv(name, fmt.Sprint(ln.Addr().(*net.TCPAddr).Port))
+	}
+}
+
+func expand(ts *testscript.TestScript, _ bool, args []string) {
+	for _, name := range args {
+		b := os.Expand(ts.ReadFile(name), ts.Getenv)
+		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(b), 0o600))
+	}
+}
+
+func get(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: get STATUS URL [NAME: VALUE]")
+	}
+	last := "no try"
+	for range 200 {
+		req, err := http.NewRequest(http.MethodGet, args[1], nil)
+		ts.Check(err)
+		if len(args) == 4 {
+			req.Header.Set(strings.TrimSuffix(args[2], ":"), args[3])
+		}
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			last = err.Error()
+			time.Sleep(50 * time.Millisecond)
+			continue
+		}
+		b, err := io.ReadAll(resp.Body)
+		ts.Check(err)
+		ts.Check(resp.Body.Close())
+		last = fmt.Sprintf("%d %s", resp.StatusCode, b)
+		if fmt.Sprint(resp.StatusCode) == args[0] {
+			ts.Logf("%s", last)
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	ts.Fatalf("get %s: %s, want %s", args[1], last, args[0])
+}
+
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND...")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	code := 0
+	if err != nil {
+		if _, scanErr := fmt.Sscanf(err.Error(), "exit status %d", &code); scanErr != nil {
+			ts.Fatalf("%v", err)
+		}
+	}
+	if fmt.Sprint(code) != args[0] {
+		ts.Fatalf("exit code %d, want %s", code, args[0])
+	}
+}

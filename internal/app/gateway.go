@@ -1,0 +1,153 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"bulwark.dev/bulwark"
+	"bulwark.dev/bulwark/internal/cluster"
+	"bulwark.dev/bulwark/internal/gateway/compile"
+	"bulwark.dev/bulwark/internal/gateway/filters"
+	"bulwark.dev/bulwark/internal/gateway/ir"
+	"bulwark.dev/bulwark/internal/gateway/proxy"
+	"bulwark.dev/bulwark/internal/gateway/upstream"
+)
+
+// gateway joins a source of objects to a proxy.
+type gateway struct {
+	env    *Env
+	log    *slog.Logger
+	opt    compile.Options
+	state  *filters.State
+	server *proxy.Server
+
+	mu      sync.Mutex
+	table   *ir.Table
+	report  *compile.Report
+	loadErr error // of the last reload
+}
+
+// discard is the recorder of a gateway that was told to keep no events.
+type discard struct{}
+
+func (discard) Record(*bulwark.Event) {}
+
+// selective keeps refusals only.
+type selective struct{ next proxy.Recorder }
+
+func (s selective) Record(e *bulwark.Event) {
+	if !e.Decision.Allowed {
+		s.next.Record(e)
+	}
+}
+
+func newGateway(env *Env, log *slog.Logger, opt compile.Options, rec proxy.Recorder, tracer proxy.Tracer, limits proxy.Limits) (*gateway, error) {
+	state := filters.NewState()
+	server, err := proxy.New(proxy.Config{
+		Now: env.Now, Random: env.Random, Log: log, Recorder: rec, Tracer: tracer, Limits: limits,
+		Filters:  filterDeps(env, log, state),
+		Upstream: upstream.Options{Now: env.Now, Log: log},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make gateway: %w", err)
+	}
+	return &gateway{env: env, log: log, opt: opt, state: state, server: server}, nil
+}
+
+// filterDeps is what the steps of every rule need.
+func filterDeps(env *Env, log *slog.Logger, state *filters.State) filters.Deps {
+	return filters.Deps{
+		Now: env.Now, State: state, Log: log,
+		// Key sets are fetched by https from where the policy says, and from
+		// nowhere else: redirects are refused by the fetcher.
+		HTTP: &http.Client{Timeout: 10 * time.Second},
+	}
+}
+
+// apply puts a snapshot in force. On an error what was in force stays.
+func (g *gateway) apply(ctx context.Context, snap *cluster.Snapshot) error {
+	started := g.env.Now()
+	table, report := compile.Compile(input(snap), g.opt)
+	problems, err := g.server.Apply(ctx, table)
+	if err != nil {
+		return fmt.Errorf("put configuration in force: %w", err)
+	}
+	for _, p := range problems {
+		report.Refuse(p.Rule, p.Err.Error())
+		g.log.LogAttrs(ctx, slog.LevelError, "part of the configuration is refused", slog.String("part", p.Rule+p.Listener), slog.Any("error", p.Err))
+	}
+	g.mu.Lock()
+	g.table, g.report = table, report
+	g.mu.Unlock()
+	g.log.LogAttrs(ctx, slog.LevelInfo, "configuration is in force",
+		slog.Int("listeners", len(table.Listeners)), slog.Int("rules", len(table.Rules)), slog.Int("backends", len(table.Backends)),
+		slog.Bool("complete", report.OK()), slog.Duration("took", g.env.Now().Sub(started)))
+	return nil
+}
+
+// changed takes the result of a reload: a snapshot, or why there is none.
+func (g *gateway) changed(ctx context.Context, snap *cluster.Snapshot, err error) {
+	if err == nil {
+		err = g.apply(ctx, snap)
+	}
+	g.mu.Lock()
+	g.loadErr = err
+	g.mu.Unlock()
+	if err != nil {
+		g.log.LogAttrs(ctx, slog.LevelError, "reload failed; the configuration before stays in force", slog.Any("error", err))
+		return
+	}
+	for _, l := range g.refusedLines() {
+		g.log.LogAttrs(ctx, slog.LevelWarn, "not in force as asked for", slog.String("object", l.Object), slog.String("condition", l.Condition), slog.String("reason", l.Reason), slog.String("message", l.Message))
+	}
+}
+
+// refusedLines are the conditions that are not as they should be.
+func (g *gateway) refusedLines() []compile.Line {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var out []compile.Line
+	for _, l := range g.report.Lines() {
+		if l.Bad {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// configured is the readiness check of the last reload.
+func (g *gateway) configured() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.table == nil {
+		return errors.New("no configuration yet")
+	}
+	return nil
+}
+
+// status is what /status shows.
+func (g *gateway) status() any {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	out := struct {
+		LastReload string         `json:"lastReload"`
+		Conditions []compile.Line `json:"conditions"`
+	}{LastReload: "ok"}
+	if g.loadErr != nil {
+		out.LastReload = g.loadErr.Error()
+	}
+	if g.report != nil {
+		out.Conditions = g.report.Lines()
+	}
+	return out
+}
+
+func (g *gateway) shutdown(ctx context.Context) error {
+	defer g.state.Close()
+	return g.server.Shutdown(ctx)
+}

@@ -1,0 +1,21 @@
+package app
+
+import (
+	"log/slog"
+
+	"bulwark.dev/bulwark/internal/cluster"
+	"bulwark.dev/bulwark/internal/gateway/compile"
+)
+
+// input hands the objects of a snapshot to compile. Neither room knows the
+// other.
+func input(s *cluster.Snapshot) compile.Input {
+	return compile.Input{
+		GatewayClasses: s.GatewayClasses, Gateways: s.Gateways, HTTPRoutes: s.HTTPRoutes, GRPCRoutes: s.GRPCRoutes,
+		ReferenceGrants: s.ReferenceGrants, BackendTLSPolicies: s.BackendTLSPolicies, SecurityPolicies: s.SecurityPolicies,
+		Services: s.Services, EndpointSlices: s.EndpointSlices, Secrets: s.Secrets, ConfigMaps: s.ConfigMaps, Namespaces: s.Namespaces,
+	}
+}
+
+// quietLog is for work whose outcome is printed in another way.
+func quietLog() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -1,0 +1,153 @@
+package app
+
+import (
+	"bufio"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"bulwark.dev/bulwark/internal/cluster"
+	"bulwark.dev/bulwark/internal/gateway/compile"
+	"bulwark.dev/bulwark/internal/gateway/filters"
+	"bulwark.dev/bulwark/internal/gateway/ir"
+)
+
+func newPolicy(env *Env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "policy",
+		Short: "Check and explain policies without serving anything",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return badUse(errors.Join(cmd.Help(), errPrinted))
+		},
+	}
+	cmd.AddCommand(newPolicyCheck(env), newPolicyExplain(env), newPolicyHashKey(env))
+	return cmd
+}
+
+func newPolicyCheck(env *Env) *cobra.Command {
+	var unprotected bool
+	cmd := &cobra.Command{
+		Use:   "check [PATH...]",
+		Short: "Read objects as the gateway would and say what is wrong with them",
+		Long: `Read the objects in files and folders (default: the folder you are in) as the
+gateway would, compile every route, and print what is wrong: file, line, field
+and what was expected; then what would refuse requests, and why. Nothing is
+contacted: key sets behind a URI are not fetched.
+
+Exits 0 when everything would be served as asked for, and 2 otherwise.`,
+		Example: "  bulwark policy check ./policies",
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				args = []string{"."}
+			}
+			snap, err := cluster.LoadFiles(args)
+			if err != nil {
+				return badUse(err)
+			}
+			table, report := compileOnly(env, snap, compile.Options{Unprotected: unprotected})
+			if !report.OK() {
+				var b strings.Builder
+				for _, l := range report.Lines() {
+					if l.Bad {
+						_, _ = fmt.Fprintf(&b, "%s %s: %s=%s %s: %s\n", l.Object, l.Section, l.Condition, l.Status, l.Reason, l.Message)
+					}
+				}
+				_, err := fmt.Fprint(env.Stderr, b.String())
+				return badUse(errors.Join(errPrinted, err))
+			}
+			for _, w := range report.Warnings {
+				_, _ = fmt.Fprintf(env.Stderr, "warning: %s\n", w)
+			}
+			_, err = fmt.Fprintf(env.Stdout, "%d listeners, %d rules, %d backends: all would be served as asked for\n",
+				len(table.Listeners), len(table.Rules), len(table.Backends))
+			if err != nil {
+				return fmt.Errorf("print result: %w", err)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&unprotected, "unprotected", false, "accept routes that no SecurityPolicy covers, as up --unprotected=allow does")
+	return cmd
+}
+
+// compileOnly compiles a snapshot and builds every chain, connecting to
+// nothing.
+func compileOnly(env *Env, snap *cluster.Snapshot, opt compile.Options) (*ir.Table, *compile.Report) {
+	table, report := compile.Compile(input(snap), opt)
+	log, state := quietLog(), filters.NewState()
+	defer state.Close()
+	for i := range table.Rules {
+		r := &table.Rules[i]
+		if r.Refuse != nil {
+			continue
+		}
+		if _, err := filters.Build(r, filterDeps(env, log, state)); err != nil {
+			report.Refuse(r.ID, err.Error())
+		}
+	}
+	return table, report
+}
+
+func newPolicyExplain(env *Env) *cobra.Command {
+	var files []string
+	var unprotected bool
+	cmd := &cobra.Command{
+		Use:   "explain ROUTE",
+		Short: "Show what protects a route, field by field, and which policy each comes from",
+		Long: `Show the SecurityPolicy in force for each rule of a route: every field, its value,
+the policy and level it comes from (Gateway, listener, route or rule), and what
+it overrides. ROUTE is [KIND/][NAMESPACE/]NAME.`,
+		Example: "  bulwark policy explain shop/orders -f examples/shop",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			snap, err := cluster.LoadFiles(files)
+			if err != nil {
+				return badUse(err)
+			}
+			out, err := compile.Explain(input(snap), compile.Options{Unprotected: unprotected}, args[0])
+			if err != nil {
+				return badUse(err)
+			}
+			if _, err := fmt.Fprint(env.Stdout, out.String()); err != nil {
+				return fmt.Errorf("print explanation: %w", err)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringArrayVarP(&files, "file", "f", []string{"."}, "file or folder with objects; may be repeated")
+	cmd.Flags().BoolVar(&unprotected, "unprotected", false, "explain as up --unprotected=allow would serve")
+	return cmd
+}
+
+func newPolicyHashKey(env *Env) *cobra.Command {
+	return &cobra.Command{
+		Use:   "hash-key",
+		Short: "Make the salted hash of an API key, for a Secret",
+		Long: `Read one API key from standard input (never from an argument: those show in
+process lists) and print the value for the Secret's key "hash".`,
+		Example: "  openssl rand -hex 32 | tee key.txt | bulwark policy hash-key",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			line, err := bufio.NewReader(env.Stdin).ReadString('\n')
+			key := strings.TrimRight(line, "\r\n")
+			if key == "" {
+				return badUse(errors.Join(errors.New("read API key from standard input: nothing there"), err))
+			}
+			if len(key) < 16 {
+				return badUse(errors.New("the key has fewer than 16 characters: a fast hash does not protect a key that can be guessed"))
+			}
+			salt := make([]byte, 16)
+			if _, err := rand.Read(salt); err != nil {
+				return fmt.Errorf("make salt: %w", err)
+			}
+			if _, err := fmt.Fprintln(env.Stdout, compile.HashKey([]byte(key), salt)); err != nil {
+				return fmt.Errorf("print hash: %w", err)
+			}
+			return nil
+		},
+	}
+}
