@@ -1,0 +1,72 @@
+# Bulwark: everything a developer runs. `make` alone lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Modules with code of ours. tools/ holds pins only, test/peers other people's programs.
+MODULES  := . $(patsubst %/go.mod,%,$(wildcard test/go.mod))
+FUZZTIME ?= 10s
+ARGS     ?=
+
+# Go asks git for the commit to stamp, and git refuses a clone that another user
+# owns. Only the binary is stamped, and only where git answers.
+export GOFLAGS := $(filter-out -buildvcs%,$(shell go env GOFLAGS)) -buildvcs=false
+VCS := $(shell git rev-parse -q --verify HEAD >/dev/null 2>&1 && echo true || echo false)
+
+# $(call each,COMMAND) runs it in every module, and fails when one of them did.
+each = rc=0; for m in $(MODULES); do (set -x; cd $$m && $(1)) || rc=1; done; exit $$rc
+# $(call tools,NAME...) puts pinned tools first on PATH, building them when needed.
+tools = dir=$$(tools/build $(1)); export PATH="$$dir:$$PATH"
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: up
+up: build ## build, then guard the example shop on loopback (ARGS='-f DIR' for your own files)
+	@exec bin/bulwark up $(ARGS)
+
+.PHONY: build
+build: ## compile bin/bulwark
+	CGO_ENABLED=0 go build -trimpath -buildvcs=$(VCS) -o bin/bulwark ./cmd/bulwark
+
+.PHONY: test
+test: peers ## run every test of every module, with the race detector, in random order
+	@$(call each,go test -race -shuffle=on -timeout 20m ./...)
+
+.PHONY: lint
+lint: ## golangci-lint, its formatters included, over every module
+	@$(call tools,golangci-lint); cfg=$$PWD/.golangci.yml; $(call each,golangci-lint run --config "$$cfg" ./...)
+
+.PHONY: fmt
+fmt: ## rewrite sources the way lint wants them
+	@$(call tools,golangci-lint); cfg=$$PWD/.golangci.yml; $(call each,golangci-lint fmt --config "$$cfg" ./...)
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME (default 10s)
+	@tools/fuzz $(FUZZTIME)
+
+.PHONY: bench
+bench: build peers ## measure CPU per request beside the peers
+	cd test && go run ./bench $(ARGS)
+
+.PHONY: gen
+gen: ## regenerate deep copies, CRDs and the reference
+	@$(call tools,controller-gen gofumpt); set -x; go generate ./...
+
+.PHONY: check
+check: ## everything CI runs; needed before a push, and enough
+	@.ci/run
+
+# The rest has no line in the list: parts of the targets above and of .ci/run.
+.PHONY: peers gen-check vet vuln
+# A test that needs a program which could not be installed says so itself.
+peers:
+	@[[ ! -e test/install.sh ]] || sh test/install.sh || echo "going on without the packages above" >&2
+gen-check: gen
+	@tools/unchanged ':(glob)**/zz_generated.*' deploy/crds docs/reference
+vet:
+	@$(call each,go vet ./...)
+vuln:
+	@tools/vuln $(MODULES)
