@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 //
 //	ports NAME...            free loopback ports as variables
 //	expand FILE...           replaces $NAME in files
-//	get STATUS URL [NAME: VALUE]   asks until it gets that status
+//	get STATUS URL [TEXT]    asks until it gets that status, with TEXT in the body
 //	exits CODE COMMAND...    runs a command and compares its exit code
 func TestScripts(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/*.txtar")
@@ -63,15 +63,12 @@ func expand(ts *testscript.TestScript, _ bool, args []string) {
 
 func get(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
-		ts.Fatalf("usage: get STATUS URL [NAME: VALUE]")
+		ts.Fatalf("usage: get STATUS URL [TEXT]")
 	}
 	last := "no try"
 	for range 200 {
 		req, err := http.NewRequest(http.MethodGet, args[1], nil)
 		ts.Check(err)
-		if len(args) == 4 {
-			req.Header.Set(strings.TrimSuffix(args[2], ":"), args[3])
-		}
 		resp, err := http.DefaultTransport.RoundTrip(req)
 		if err != nil {
 			last = err.Error()
@@ -82,7 +79,7 @@ func get(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		ts.Check(resp.Body.Close())
 		last = fmt.Sprintf("%d %s", resp.StatusCode, b)
-		if fmt.Sprint(resp.StatusCode) == args[0] {
+		if fmt.Sprint(resp.StatusCode) == args[0] && (len(args) < 3 || strings.Contains(string(b), args[2])) {
 			ts.Logf("%s", last)
 			return
 		}

@@ -99,9 +99,7 @@ Routing is Gateway API; protection is one SecurityPolicy per API. Start with
 		return badUse(fmt.Errorf("%w\nSee %q", err, cmd.CommandPath()+" --help"))
 	})
 	root.AddCommand(newUp(env), newPolicy(env), newVersion(env))
-	for _, c := range root.Commands() {
-		usageErrors(c)
-	}
+	usageErrors(root)
 	return root
 }
 

@@ -94,7 +94,7 @@ func cases(w *world) []faultCase {
 	tlsService := "---\napiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {name: tls, namespace: ns}\nspec: {targetRefs: [{group: \"\", kind: Service, name: svc}], validation: {hostname: %s, caCertificateRefs: [{group: \"\", kind: ConfigMap, name: backend-ca}]}}\n"
 	return []faultCase{
 		{part: "jwt inline", fault: none, policy: fmt.Sprintf(jwtPolicy, "inline: '"+w.jwks+"'"), how: withToken, status: 200},
-		{part: "jwt inline", fault: invalid, policy: fmt.Sprintf(jwtPolicy, "inline: '{}'"), how: withToken, status: 503},
+		{part: "jwt inline", fault: invalid, policy: fmt.Sprintf(jwtPolicy, "inline: '{}'"), how: withToken, load: true},
 
 		{part: "jwt from a ConfigMap", fault: none, policy: fmt.Sprintf(jwtPolicy, "configMapRef: {name: keys}"), objects: configMap("keys", "jwks.json", w.jwks), how: withToken, status: 200},
 		{part: "jwt from a ConfigMap", fault: missing, policy: fmt.Sprintf(jwtPolicy, "configMapRef: {name: keys}"), how: withToken, status: 503},
@@ -144,8 +144,8 @@ func cases(w *world) []faultCase {
 		{part: "transform", fault: invalid, policy: "transform: {request: {setHeaders: [{name: X-A, expression: 'request.'}]}}", status: 503},
 
 		{part: "route filter", fault: none, rule: "filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: a, value: b}]}}]", status: 200},
-		{part: "route filter", fault: missing, rule: "filters: [{type: ExtensionRef, extensionRef: {group: x.example, kind: Y, name: z}}]", status: 500},
-		{part: "route filter", fault: invalid, rule: "filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: Host, value: b}]}}]", status: 503},
+		{part: "route filter", fault: missing, rule: "filters: [{type: ExtensionRef, extensionRef: {group: x.example, kind: Filter, name: z}}]", status: 500},
+		{part: "route filter", fault: invalid, rule: "filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: Host, value: b}]}}]", status: 500},
 
 		{part: "backend TLS", fault: none, objects: fmt.Sprintf(tlsService, "backend.example") + configMap("backend-ca", "ca.crt", w.ca.pem), status: 200},
 		{part: "backend TLS", fault: missing, objects: fmt.Sprintf(tlsService, "backend.example"), status: 503},

@@ -37,7 +37,7 @@ var mayImport = map[string][]string{
 	"gateway/ir":       {},
 	"gateway/message":  {},
 	"gateway/limit":    {},
-	"gateway/compile":  {"api", "gateway/ir"},
+	"gateway/compile":  {"api", "gateway/ir", "gateway/message"},
 	"gateway/filters":  {"auth", "gateway/ir", "gateway/limit", "gateway/message"},
 	"gateway/upstream": {"gateway/ir", "gateway/message"},
 	"gateway/proxy":    {"gateway/filters", "gateway/ir", "gateway/message", "gateway/upstream"},

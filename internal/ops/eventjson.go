@@ -9,7 +9,7 @@ import (
 )
 
 // appendEvent writes e as one JSON line. Written by hand because every request
-// pays for it; the form is documented in docs/reference/events.md.
+// pays for it; the form is documented in docs/events.md.
 func appendEvent(b []byte, e *bulwark.Event) []byte {
 	b = append(b, `{"time":"`...)
 	b = e.Time.UTC().AppendFormat(b, time.RFC3339Nano)

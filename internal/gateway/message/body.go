@@ -21,6 +21,14 @@ type limited struct {
 	left int64
 }
 
+// Close ends a Read that waits, where the body can.
+func (l *limited) Close() error {
+	if c, ok := l.r.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}
+
 func (l *limited) Read(p []byte) (int, error) {
 	if int64(len(p)) > l.left+1 {
 		p = p[:l.left+1]

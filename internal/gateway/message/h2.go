@@ -24,6 +24,13 @@ func (r *Request) FromHTTP2(in *http.Request, scheme string) error {
 	if v := in.Header["Host"]; len(v) > 1 || len(v) == 1 && v[0] != in.Host {
 		return bad("Host differs from :authority")
 	}
+	if v := in.Header["Content-Length"]; len(v) > 1 {
+		return bad("more than one Content-Length")
+	} else if len(v) == 1 {
+		if n, ok := ParseLength(v[0]); !ok || n != in.ContentLength {
+			return bad("malformed Content-Length")
+		}
+	}
 	var ok bool
 	if r.Host, r.Port, ok = SplitHost(in.Host); !ok {
 		return bad("malformed :authority")
@@ -83,6 +90,9 @@ type http2Body struct {
 	r  *Request
 	in *http.Request
 }
+
+// Close ends the reading: a Read that waits gives up.
+func (b *http2Body) Close() error { return b.in.Body.Close() }
 
 func (b *http2Body) Read(p []byte) (int, error) {
 	n, err := b.in.Body.Read(p)

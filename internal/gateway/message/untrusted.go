@@ -13,6 +13,9 @@ func Untrusted(name string) bool {
 	}
 	if strings.IndexByte(name, '_') >= 0 || strings.IndexByte(name, '.') >= 0 {
 		name = fold.Replace(name)
+		if routesOrFrames(name) {
+			return true
+		}
 	}
 	switch name[0] {
 	case 'x':
@@ -31,6 +34,17 @@ func Untrusted(name string) bool {
 		return strings.HasPrefix(name, "ssl-client-")
 	case 'i':
 		return strings.HasPrefix(name, "impersonate-")
+	}
+	return false
+}
+
+// routesOrFrames reports whether a field is one that the gateway itself judges:
+// another spelling of it would reach such a server unjudged.
+func routesOrFrames(name string) bool {
+	switch name {
+	case "content-length", "transfer-encoding", "content-type", "content-encoding", "connection", "keep-alive", "upgrade", "expect", "trailer",
+		"authorization", "proxy-authorization", "proxy-connection", "x-api-key", "cookie", "accept-encoding", "if-match", "user-agent":
+		return true
 	}
 	return false
 }

@@ -238,8 +238,9 @@ func (s *Server) answer(e *exchange, d bulwark.Decision, w replier) {
 		e.resp.Header.Set("x-request-id", e.event.RequestID)
 	}
 	for _, f := range e.x.ResponseHeader {
-		e.resp.Header.Set(f.Name, f.Value)
+		e.resp.Header.Del(f.Name) // the gateway's word replaces the backend's
 	}
+	e.resp.Header = append(e.resp.Header, e.x.ResponseHeader...)
 	e.event.Status = e.resp.Status
 	n, err := w.reply(&e.req, &e.resp)
 	e.event.BytesOut = n

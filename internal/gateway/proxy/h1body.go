@@ -21,8 +21,7 @@ type h1body struct {
 	waiting bool // the client waits for 100 (Continue)
 	read    int64
 
-	windowStart time.Time
-	windowBytes int
+	pace pace
 }
 
 // start makes the body of the request just parsed its reader.
@@ -133,18 +132,35 @@ func (s connBytes) Read(p []byte) (int, error) {
 	}
 	lim, b := &c.srv.cfg.Limits, &c.body
 	now := c.srv.cfg.Now()
-	if b.windowStart.IsZero() {
-		b.windowStart = now
-	} else if passed := now.Sub(b.windowStart); passed >= lim.BodyTimeout {
-		if float64(b.windowBytes) < float64(lim.MinBodyRate)*passed.Seconds() {
-			return 0, errSlowBody
-		}
-		b.windowStart, b.windowBytes = now, 0
+	if err := b.pace.check(now, lim); err != nil {
+		return 0, err
 	}
 	c.readBy(now, lim.BodyTimeout)
 	n, err := c.c.Read(p)
-	b.windowBytes += n
+	b.pace.bytes += n
 	return n, err
+}
+
+// pace judges how slowly a body comes, over windows of Limits.BodyTimeout.
+type pace struct {
+	since time.Time
+	bytes int
+}
+
+func (p *pace) check(now time.Time, lim *Limits) error {
+	if p.since.IsZero() {
+		p.since = now
+		return nil
+	}
+	passed := now.Sub(p.since)
+	if passed < lim.BodyTimeout {
+		return nil
+	}
+	if float64(p.bytes) < float64(lim.MinBodyRate)*passed.Seconds() {
+		return errSlowBody
+	}
+	p.since, p.bytes = now, 0
+	return nil
 }
 
 // slowBodyError is a body that came more slowly than Limits.MinBodyRate.

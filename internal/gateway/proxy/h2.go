@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"time"
 
 	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/internal/gateway/message"
@@ -21,6 +22,8 @@ type handover struct {
 	closed chan struct{}
 	once   sync.Once
 	log    *slog.Logger
+	// fieldBytes bounds one header field.
+	fieldBytes int
 
 	mu   sync.Mutex
 	open map[*h2conn]struct{}
@@ -43,7 +46,7 @@ func (c *h2conn) Close() error {
 
 // serve hands c over and waits for its end.
 func (h *handover) serve(c net.Conn, p *peer) {
-	hc := &h2conn{Conn: c, peer: p, done: make(chan struct{})}
+	hc := &h2conn{Conn: guardHTTP2(c, h.fieldBytes), peer: p, done: make(chan struct{})}
 	h.mu.Lock()
 	h.open[hc] = struct{}{}
 	h.mu.Unlock()
@@ -93,7 +96,7 @@ type peerKey struct{}
 // startHTTP2 starts the server of HTTP/2 connections.
 func (s *Server) startHTTP2() {
 	lim := &s.cfg.Limits
-	s.h2conns = &handover{ch: make(chan *h2conn), closed: make(chan struct{}), open: map[*h2conn]struct{}{}, log: s.cfg.Log}
+	s.h2conns = &handover{ch: make(chan *h2conn), closed: make(chan struct{}), open: map[*h2conn]struct{}{}, log: s.cfg.Log, fieldBytes: lim.HeaderBytes}
 	// TLS has been terminated by serveConn: what arrives here is the inside.
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
@@ -106,6 +109,7 @@ func (s *Server) startHTTP2() {
 		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: lim.Streams,
+			MaxReadFrameSize:     h2FrameSize, // more than the guard reads is refused
 			SendPingTimeout:      lim.IdleTimeout,
 			WriteByteTimeout:     lim.BodyTimeout,
 		},
@@ -137,12 +141,12 @@ func (s *Server) serveHTTP2(w http.ResponseWriter, r *http.Request) {
 	e := exchanges.Get().(*exchange) //nolint:forcetypeassert // the pool holds nothing else
 	defer exchanges.Put(e)
 	e.watch = true
-	out := &h2reply{w: w}
+	out := &h2reply{w: w, srv: s}
 	if err := e.req.FromHTTP2(r, p.scheme()); err != nil {
 		s.refuseStream(e, p, out, err)
 		return
 	}
-	body := &counted{r: e.req.Body}
+	body := &counted{r: e.req.Body, srv: s, rc: http.NewResponseController(w)}
 	if e.req.Body != nil {
 		e.req.Body = body
 	}
@@ -175,20 +179,43 @@ func (s *Server) refuseStream(e *exchange, p *peer, w *h2reply, err error) {
 // h2reply writes responses through net/http.
 type h2reply struct {
 	w      http.ResponseWriter
+	srv    *Server
 	broken bool
 	// received counts the bytes of the request's body.
 	received *int64
 }
 
-// counted counts what is read.
+// counted counts what is read of a stream's body, and bounds how slowly it may
+// come.
 type counted struct {
-	r io.Reader
-	n int64
+	r    io.Reader
+	n    int64
+	srv  *Server
+	rc   *http.ResponseController
+	pace pace
+	by   time.Time
+}
+
+// Close ends a Read that waits.
+func (c *counted) Close() error {
+	if closer, ok := c.r.(io.Closer); ok {
+		return closer.Close()
+	}
+	return nil
 }
 
 func (c *counted) Read(p []byte) (int, error) {
+	now, lim := c.srv.cfg.Now(), &c.srv.cfg.Limits
+	if err := c.pace.check(now, lim); err != nil {
+		return 0, err
+	}
+	if by := now.Add(lim.BodyTimeout); by.Sub(c.by) >= time.Second {
+		c.by = by
+		_ = c.rc.SetReadDeadline(by)
+	}
 	n, err := c.r.Read(p)
 	c.n += int64(n)
+	c.pace.bytes += n
 	return n, err
 }
 
@@ -223,6 +250,15 @@ func (o *h2reply) reply(req *message.Request, resp *message.Response) (int64, er
 func (o *h2reply) copy(h http.Header, resp *message.Response) (int64, error) {
 	rc := http.NewResponseController(o.w)
 	sent := int64(0)
+	// A client that opens no window must not hold the backend.
+	var by time.Time
+	extend := func() {
+		if next := o.srv.cfg.Now().Add(o.srv.cfg.Limits.BodyTimeout); next.Sub(by) >= time.Second {
+			by = next
+			_ = rc.SetWriteDeadline(by)
+		}
+	}
+	extend()
 	if b := resp.Body.Buffered(); len(b) > 0 {
 		n, err := o.w.Write(b)
 		sent += int64(n)
@@ -237,6 +273,7 @@ func (o *h2reply) copy(h http.Header, resp *message.Response) (int64, error) {
 	for resp.ContentLength < 0 || sent < resp.ContentLength {
 		n, err := resp.Body.Read(buf)
 		if n > 0 {
+			extend()
 			if _, werr := o.w.Write(buf[:n]); werr != nil {
 				return sent, werr
 			}
