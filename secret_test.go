@@ -30,7 +30,7 @@ func TestSecretNeverPrints(t *testing.T) {
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", slog.Any("s", s), slog.Any("h", h))
 	printed = append(printed, string(j), log.String())
 	for _, p := range printed {
-		if strings.Contains(p, "hunter2") || strings.Contains(p, fmt.Sprintf("%x", text)) || strings.Contains(p, fmt.Sprint([]byte(text))) {
+		if strings.Contains(p, "hunter2") || strings.Contains(p, fmt.Sprintf("%x", text)) || strings.Contains(p, "104 117 110 116") {
 			t.Errorf("a secret printed itself: %s", p)
 		}
 	}

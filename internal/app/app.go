@@ -70,8 +70,7 @@ func Main(args []string, env Env) int {
 	if !errors.Is(err, errPrinted) {
 		_, _ = fmt.Fprintf(env.Stderr, "bulwark: %v\n", err)
 	}
-	var f *failure
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*failure](err); ok {
 		return f.code
 	}
 	return exitFailed

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -89,10 +90,8 @@ Every request is recorded in DATA/events.jsonl. Ctrl-C drains and exits.`,
 
 func (f *upFlags) check() error {
 	oneOf := func(flag, value string, allowed ...string) error {
-		for _, a := range allowed {
-			if a == value {
-				return nil
-			}
+		if slices.Contains(allowed, value) {
+			return nil
 		}
 		return fmt.Errorf("--%s %q: expected one of %v", flag, value, allowed)
 	}
@@ -130,8 +129,8 @@ func (s *stack) push(f func(context.Context) error) { *s = append(*s, f) }
 
 func (s stack) stop(ctx context.Context) error {
 	var err error
-	for i := len(s) - 1; i >= 0; i-- {
-		err = errors.Join(err, s[i](ctx))
+	for _, f := range slices.Backward(s) {
+		err = errors.Join(err, f(ctx))
 	}
 	return err
 }
@@ -198,11 +197,11 @@ func startGateway(ctx context.Context, env *Env, log *slog.Logger, f *upFlags, r
 
 	var rec proxy.Recorder = discard{}
 	if f.events != "none" {
-		events, err := ops.OpenEventLog(f.data, eventFileSize, eventFilesKept, env.Now, log)
+		events, err := ops.OpenEventLog(f.data, eventFileSize, eventFilesKept, env.Now, log) //nolint:contextcheck // it outlives ctx, to record the drain
 		if err != nil {
 			return nil, badUse(err)
 		}
-		running.push(func(context.Context) error { return events.Close() })
+		running.push(func(context.Context) error { return events.Close() }) //nolint:contextcheck // closing is not cut short
 		ready = append(ready, ops.Check{Name: "events", Fn: events.Healthy})
 		registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "bulwark_events_lost_total", Help: "Events that could not be written.",
@@ -221,7 +220,7 @@ func startGateway(ctx context.Context, env *Env, log *slog.Logger, f *upFlags, r
 		running.push(t.Close)
 		tracer = t
 	}
-	g, err := newGateway(env, log, compile.Options{Unprotected: f.unprotected == "allow"}, rec, tracer, f.limits)
+	g, err := newGateway(env, log, compile.Options{Unprotected: f.unprotected == "allow"}, rec, tracer, f.limits) //nolint:contextcheck // it outlives ctx, to drain
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 
 	"bulwark.dev/bulwark"
@@ -148,8 +149,8 @@ func (c *Chain) Request(ctx context.Context, x *Exchange) bulwark.Decision {
 // Response runs the response parts of the steps, last step first. An error
 // means that the response must not go out.
 func (c *Chain) Response(x *Exchange, resp *message.Response) error {
-	for i := len(c.responses) - 1; i >= 0; i-- {
-		if err := c.responses[i].response(x, resp); err != nil {
+	for _, s := range slices.Backward(c.responses) {
+		if err := s.response(x, resp); err != nil {
 			return err
 		}
 	}

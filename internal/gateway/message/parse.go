@@ -152,7 +152,7 @@ func (r *Request) requestLine(line string) (target string, err error) {
 		if len(version) == 8 && strings.HasPrefix(version, "HTTP/") {
 			return "", &ParseError{http.StatusHTTPVersionNotSupported, "protocol version"}
 		}
-		if len(version) < 5 || !strings.EqualFold(version[:5], "HTTP/") {
+		if target[0] != '/' && !strings.Contains(version, "HTTP/") {
 			// Another protocol, or an HTTP/2 client with a broken preface: an
 			// HTTP/1.1 answer would mean nothing to it (RFC 9113 3.4).
 			return "", &ParseError{0, "not HTTP"}

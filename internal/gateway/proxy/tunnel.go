@@ -62,7 +62,9 @@ func (c *h1conn) tunnel(resp *message.Response) (int64, error) {
 	n, err := move(c.c, backend)
 	stopWatch()
 	_ = c.raw.Close() // ends the other direction
-	<-up              // whichever side ended first, the error of the other is only its echo
+	if upErr := <-up; err == nil {
+		err = upErr
+	}
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}
