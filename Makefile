@@ -51,6 +51,10 @@ fuzz: ## run each fuzz target for FUZZTIME (default 10s)
 bench: build peers ## measure CPU per request beside the peers
 	cd test && go run ./bench $(ARGS)
 
+.PHONY: soak
+soak: ## two minutes at saturation with 200 reloads and a dying backend
+	cd test && go test ./load -v -count=1 -timeout 10m -load.duration 2m -load.reloads 200
+
 .PHONY: gen
 gen: ## regenerate deep copies, CRDs and the reference
 	@$(call tools,controller-gen gofumpt); set -x; go generate ./...
