@@ -29,7 +29,8 @@ type gateway struct {
 	mu      sync.Mutex
 	table   *ir.Table
 	report  *compile.Report
-	loadErr error // of the last reload
+	loadErr error  // of the last reload
+	digest  string // of the objects in force
 }
 
 // discard is the recorder of a gateway that was told to keep no events.
@@ -82,7 +83,7 @@ func (g *gateway) apply(ctx context.Context, snap *cluster.Snapshot) error {
 		g.log.LogAttrs(ctx, slog.LevelError, "part of the configuration is refused", slog.String("part", p.Rule+p.Listener), slog.Any("error", p.Err))
 	}
 	g.mu.Lock()
-	g.table, g.report = table, report
+	g.table, g.report, g.digest = table, report, snap.Digest()
 	g.mu.Unlock()
 	g.log.LogAttrs(ctx, slog.LevelInfo, "configuration is in force",
 		slog.Int("listeners", len(table.Listeners)), slog.Int("rules", len(table.Rules)), slog.Int("backends", len(table.Backends)),
@@ -92,6 +93,16 @@ func (g *gateway) apply(ctx context.Context, snap *cluster.Snapshot) error {
 
 // changed takes the result of a reload: a snapshot, or why there is none.
 func (g *gateway) changed(ctx context.Context, snap *cluster.Snapshot, err error) {
+	g.mu.Lock()
+	same := err == nil && snap.Digest() == g.digest
+	if same {
+		// What is in force already, for example after a mistake was undone.
+		g.loadErr = nil
+	}
+	g.mu.Unlock()
+	if same {
+		return
+	}
 	if err == nil {
 		err = g.apply(ctx, snap)
 	}
