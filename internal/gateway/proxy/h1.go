@@ -263,10 +263,12 @@ func (c *h1conn) refuseHead(err error) {
 		e.resp.Body = &e.local
 		c.keep = false
 		e.event.BytesOut, _ = c.reply(&e.req, &e.resp)
-		c.linger()
 	}
 	c.srv.metrics.count(nil, &e.event)
 	c.srv.cfg.Recorder.Record(&e.event)
+	if status != 0 {
+		c.linger()
+	}
 }
 
 // linger lets the client read the answer before the connection is cut: closing

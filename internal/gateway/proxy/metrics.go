@@ -108,12 +108,18 @@ var (
 	descHandshakes = prometheus.NewDesc("bulwark_gateway_tls_handshake_failures_total", "TLS handshakes that failed.", nil, nil)
 	descReloads    = prometheus.NewDesc("bulwark_gateway_tables_total", "Tables put in force.", nil, nil)
 	descRulesBad   = prometheus.NewDesc("bulwark_gateway_rules_refusing", "Rules in force that refuse every request because they cannot be served as asked for.", nil, nil)
-	descBackend    = prometheus.NewDesc("bulwark_gateway_backend_requests_total", "Exchanges with a backend, by outcome.", []string{"backend", "outcome"}, nil)
+	descBackend    = prometheus.NewDesc("bulwark_gateway_backend_requests_total", "Requests sent to a backend.", []string{"backend"}, nil)
+	descFailures   = prometheus.NewDesc("bulwark_gateway_backend_failures_total", "Requests that a backend did not answer well.", []string{"backend"}, nil)
+	descRetries    = prometheus.NewDesc("bulwark_gateway_backend_retries_total", "Second and later tries.", []string{"backend"}, nil)
+	descEjected    = prometheus.NewDesc("bulwark_gateway_backend_ejected_endpoints", "Endpoints that are shunned for now.", []string{"backend"}, nil)
+	descWaiting    = prometheus.NewDesc("bulwark_gateway_queued_requests", "Requests that wait in rate-limit queues.", nil, nil)
+	descLimitKeys  = prometheus.NewDesc("bulwark_gateway_limit_keys", "Keys that rate limits count.", nil, nil)
+	descOverflowed = prometheus.NewDesc("bulwark_gateway_limit_overflow_total", "Requests that met the bucket which surplus keys share.", nil, nil)
 )
 
 // Describe is prometheus.Collector's.
 func (s *Server) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descRequests, descRefused, descDuration, descConns, descRejected, descHandshakes, descReloads, descRulesBad, descBackend} {
+	for _, d := range []*prometheus.Desc{descRequests, descRefused, descDuration, descConns, descRejected, descHandshakes, descReloads, descRulesBad, descBackend, descFailures, descRetries, descEjected, descWaiting, descLimitKeys, descOverflowed} {
 		ch <- d
 	}
 }
@@ -152,6 +158,23 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	counter(descRejected, m.rejected.Load())
 	counter(descHandshakes, m.handshakes.Load())
 	counter(descReloads, m.reloads.Load())
+	limits := s.cfg.Filters.State.Stats()
+	ch <- prometheus.MustNewConstMetric(descWaiting, prometheus.GaugeValue, float64(limits.Waiting))
+	ch <- prometheus.MustNewConstMetric(descLimitKeys, prometheus.GaugeValue, float64(limits.RateKeys))
+	counter(descOverflowed, limits.Overflowed)
+	set := s.table.Load().set
+	if set == nil {
+		return
+	}
+	for _, b := range set.Stats() {
+		if b.Requests == 0 {
+			continue // series for what is used only
+		}
+		counter(descBackend, b.Requests, b.Backend)
+		counter(descFailures, b.Failures, b.Backend)
+		counter(descRetries, b.Retries, b.Backend)
+		ch <- prometheus.MustNewConstMetric(descEjected, prometheus.GaugeValue, float64(b.Ejected), b.Backend)
+	}
 }
 
 func className(c int) string {
