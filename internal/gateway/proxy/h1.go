@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -47,6 +48,15 @@ type h1conn struct {
 func (s *Server) serveConn(raw net.Conn, key string) {
 	defer func() { _ = raw.Close() }()
 	c := &h1conn{srv: s, raw: raw, c: raw, buf: make([]byte, 4096)}
+	// A fault that one request uncovers ends its connection, not the process.
+	defer func() {
+		if fault := recover(); fault != nil {
+			c.e.x.Done()
+			s.metrics.faults.Add(1)
+			s.cfg.Log.LogAttrs(s.ctx, slog.LevelError, "fault while serving a connection; it was closed",
+				slog.String("requestId", c.e.event.RequestID), slog.Any("fault", fault), slog.String("stack", string(debug.Stack())))
+		}
+	}()
 	if !s.track(c) {
 		return
 	}

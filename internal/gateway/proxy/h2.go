@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
@@ -139,7 +140,18 @@ func (s *Server) serveHTTP2(w http.ResponseWriter, r *http.Request) {
 	}
 	start := s.cfg.Now()
 	e := exchanges.Get().(*exchange) //nolint:forcetypeassert // the pool holds nothing else
-	defer exchanges.Put(e)
+	defer func() {
+		if fault := recover(); fault != nil {
+			if fault != http.ErrAbortHandler { //nolint:errorlint // a panic's value is compared, as net/http does
+				e.x.Done() // e itself is not given back: something may still hold it
+				s.metrics.faults.Add(1)
+				s.cfg.Log.LogAttrs(s.ctx, slog.LevelError, "fault while serving a stream; it was reset",
+					slog.String("requestId", e.event.RequestID), slog.Any("fault", fault), slog.String("stack", string(debug.Stack())))
+			}
+			panic(http.ErrAbortHandler)
+		}
+		exchanges.Put(e)
+	}()
 	e.watch = true
 	out := &h2reply{w: w, srv: s}
 	if err := e.req.FromHTTP2(r, p.scheme()); err != nil {

@@ -15,6 +15,7 @@ import (
 type metrics struct {
 	rejected   atomic.Uint64 // connections over the limit
 	handshakes atomic.Uint64 // failed TLS handshakes
+	faults     atomic.Uint64 // panics that were caught
 	unrouted   ruleMetrics   // requests that reached no rule
 	events     atomic.Uint64
 	refusals   [len(codes)]atomic.Uint64
@@ -106,6 +107,7 @@ var (
 	descConns      = prometheus.NewDesc("bulwark_gateway_connections", "Open client connections.", nil, nil)
 	descRejected   = prometheus.NewDesc("bulwark_gateway_connections_rejected_total", "Client connections closed because there were too many.", nil, nil)
 	descHandshakes = prometheus.NewDesc("bulwark_gateway_tls_handshake_failures_total", "TLS handshakes that failed.", nil, nil)
+	descFaults     = prometheus.NewDesc("bulwark_gateway_faults_total", "Connections closed because serving them hit a fault of the gateway.", nil, nil)
 	descReloads    = prometheus.NewDesc("bulwark_gateway_tables_total", "Tables put in force.", nil, nil)
 	descRulesBad   = prometheus.NewDesc("bulwark_gateway_rules_refusing", "Rules in force that refuse every request because they cannot be served as asked for.", nil, nil)
 	descBackend    = prometheus.NewDesc("bulwark_gateway_backend_requests_total", "Requests sent to a backend.", []string{"backend"}, nil)
@@ -119,7 +121,7 @@ var (
 
 // Describe is prometheus.Collector's.
 func (s *Server) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descRequests, descRefused, descDuration, descConns, descRejected, descHandshakes, descReloads, descRulesBad, descBackend, descFailures, descRetries, descEjected, descWaiting, descLimitKeys, descOverflowed} {
+	for _, d := range []*prometheus.Desc{descRequests, descRefused, descDuration, descConns, descRejected, descHandshakes, descFaults, descReloads, descRulesBad, descBackend, descFailures, descRetries, descEjected, descWaiting, descLimitKeys, descOverflowed} {
 		ch <- d
 	}
 }
@@ -157,6 +159,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(descRulesBad, prometheus.GaugeValue, float64(m.rulesBad.Load()))
 	counter(descRejected, m.rejected.Load())
 	counter(descHandshakes, m.handshakes.Load())
+	counter(descFaults, m.faults.Load())
 	counter(descReloads, m.reloads.Load())
 	limits := s.cfg.Filters.State.Stats()
 	ch <- prometheus.MustNewConstMetric(descWaiting, prometheus.GaugeValue, float64(limits.Waiting))

@@ -411,3 +411,32 @@ func TestApplyIsAllOrNothing(t *testing.T) {
 		t.Errorf("got %q", body)
 	}
 }
+
+// A fault that one request uncovers costs its connection and nothing else.
+func TestFaultEndsOneConnection(t *testing.T) {
+	table := oneBackend(t, func(http.ResponseWriter, *http.Request) {})
+	f := start(t, table, Limits{})
+	good := f.server.cfg.Recorder
+	f.server.cfg.Recorder = recorderFunc(func(e *bulwark.Event) {
+		if e.Path == "/fault" {
+			panic("found by a request")
+		}
+		good.Record(e)
+	})
+	c, br := f.dial(t)
+	send(t, c, br, "GET", "GET /fault HTTP/1.1\r\nHost: a\r\n\r\n")
+	if rest, _ := io.ReadAll(br); len(rest) > 0 {
+		t.Errorf("got %q behind the fault", rest)
+	}
+	c, br = f.dial(t)
+	if resp, _ := send(t, c, br, "GET", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); resp.StatusCode != 200 {
+		t.Errorf("the next connection: %d", resp.StatusCode)
+	}
+	if n := f.server.metrics.faults.Load(); n != 1 {
+		t.Errorf("%d faults counted", n)
+	}
+}
+
+type recorderFunc func(*bulwark.Event)
+
+func (f recorderFunc) Record(e *bulwark.Event) { f(e) }

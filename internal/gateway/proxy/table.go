@@ -99,26 +99,14 @@ func newTable(t *ir.Table, prev *table, cfg *Config, m *metrics) (*table, []Prob
 	return out, problems
 }
 
+// addListener puts a listener in its place. One that cannot be served keeps the
+// place, closed: its hostname must not fall to a less specific neighbour.
 func (t *table) addListener(l *ir.Listener, prev *table) error {
-	out := &listener{Listener: l}
-	if l.TLS != nil {
-		cfg, err := listenerTLS(l, prev)
-		if err != nil {
-			return err
-		}
-		out.tls = cfg
-	}
-	for i := range l.Hosts {
-		m, err := newMatcher(l.Hosts[i].Matches)
-		if err != nil {
-			return err
-		}
-		for _, match := range l.Hosts[i].Matches {
-			if match.Rule < 0 || match.Rule >= len(t.rules) {
-				return errors.New("match names a rule that is not there")
-			}
-		}
-		out.hosts.add(l.Hosts[i].Pattern, m)
+	out, err := t.newListener(l, prev)
+	if err != nil {
+		closed := *l
+		closed.Refuse = &ir.Refusal{Status: http.StatusServiceUnavailable, Reason: err.Error()}
+		out = &listener{Listener: &closed} // without tls: the handshake fails
 	}
 	for _, a := range l.Addresses {
 		key := net.JoinHostPort(a, strconv.Itoa(int(l.Port)))
@@ -132,7 +120,31 @@ func (t *table) addListener(l *ir.Listener, prev *table) error {
 		}
 		b.listeners.add(l.Hostname, out)
 	}
-	return nil
+	return err
+}
+
+func (t *table) newListener(l *ir.Listener, prev *table) (*listener, error) {
+	out := &listener{Listener: l}
+	if l.TLS != nil {
+		cfg, err := listenerTLS(l, prev)
+		if err != nil {
+			return nil, err
+		}
+		out.tls = cfg
+	}
+	for i := range l.Hosts {
+		m, err := newMatcher(l.Hosts[i].Matches)
+		if err != nil {
+			return nil, err
+		}
+		for _, match := range l.Hosts[i].Matches {
+			if match.Rule < 0 || match.Rule >= len(t.rules) {
+				return nil, errors.New("match names a rule that is not there")
+			}
+		}
+		out.hosts.add(l.Hosts[i].Pattern, m)
+	}
+	return out, nil
 }
 
 // sameListenerTLS finds the listener of an earlier table with the very same TLS

@@ -200,7 +200,11 @@ func TestBadCertificateIsNotServed(t *testing.T) {
 	f := start(t, table, Limits{})
 	next := *table
 	broken.Addresses, broken.Port = table.Listeners[0].Addresses, table.Listeners[0].Port
-	next.Listeners = append(next.Listeners, broken)
+	// A neighbour for any host must not take over the broken one's name.
+	anyHost := ca.listener(t, "ns/gw/any", "b.example", "/")
+	anyHost.Hostname, anyHost.Hosts[0].Pattern = "", ""
+	anyHost.Addresses, anyHost.Port = broken.Addresses, broken.Port
+	next.Listeners = append(next.Listeners, broken, anyHost)
 	problems, err := f.server.Apply(t.Context(), &next)
 	if err != nil || len(problems) != 1 || problems[0].Listener != "ns/gw/b" {
 		t.Fatalf("error %v, problems %v", err, problems)
