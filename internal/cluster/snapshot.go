@@ -20,6 +20,8 @@ type Snapshot struct {
 	Gateways           []*gwv1.Gateway
 	HTTPRoutes         []*gwv1.HTTPRoute
 	GRPCRoutes         []*gwv1.GRPCRoute
+	TLSRoutes          []*gwv1.TLSRoute
+	ListenerSets       []*gwv1.ListenerSet
 	ReferenceGrants    []*gwv1.ReferenceGrant
 	BackendTLSPolicies []*gwv1.BackendTLSPolicy
 	SecurityPolicies   []*v1alpha1.SecurityPolicy

@@ -36,6 +36,8 @@ type Input struct {
 	Gateways           []*gwv1.Gateway
 	HTTPRoutes         []*gwv1.HTTPRoute
 	GRPCRoutes         []*gwv1.GRPCRoute
+	TLSRoutes          []*gwv1.TLSRoute
+	ListenerSets       []*gwv1.ListenerSet
 	ReferenceGrants    []*gwv1.ReferenceGrant
 	BackendTLSPolicies []*gwv1.BackendTLSPolicy
 	SecurityPolicies   []*v1alpha1.SecurityPolicy
@@ -44,6 +46,33 @@ type Input struct {
 	Secrets            []*corev1.Secret
 	ConfigMaps         []*corev1.ConfigMap
 	Namespaces         []*corev1.Namespace
+	// Unreadable are the kinds of which nothing, or not everything, could be
+	// read. What depends on them is refused, never served without them.
+	Unreadable []Unreadable
+}
+
+// Unreadable is a kind whose objects could not be read.
+type Unreadable struct {
+	Kind string
+	// Reason is for the operator, for example "no permission to list secrets".
+	Reason string
+}
+
+// Placement says where a Gateway is reached when not its own process decides
+// (a Service in a cluster).
+type Placement struct {
+	// Addresses go into the Gateway's status.
+	Addresses []gwv1.GatewayStatusAddress
+	// Pending says why there is no address yet: the Gateway is then bound, but
+	// Programmed is False with reason AddressNotAssigned.
+	Pending string
+	// Unusable says why an address that the Gateway asks for cannot be had:
+	// Programmed is False with reason AddressNotUsable.
+	Unusable string
+	// Bind is "ip" to bind (0.0.0.0 or ::) and Ports the port to bind for each
+	// port of the Gateway's listeners. A port that is missing is not bound yet.
+	Bind  string
+	Ports map[int32]uint16
 }
 
 // Options is what the operator, not an object, decides. The zero Options are
@@ -58,6 +87,9 @@ type Options struct {
 	// DefaultAddresses are the IP addresses of Gateways that ask for none.
 	// Default: 127.0.0.1.
 	DefaultAddresses []string
+	// Place, where set, places Gateways in place of their spec.addresses and
+	// DefaultAddresses. It must be pure.
+	Place func(*gwv1.Gateway) Placement
 }
 
 // Compile gives the table to serve and the report on every object it judged.

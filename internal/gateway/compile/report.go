@@ -27,6 +27,30 @@ type Report struct {
 	Rules []RuleStatus
 	// Warnings are what is served, but hardly as meant.
 	Warnings []string
+	// ListenerSets of our Gateways.
+	ListenerSets []ListenerSetStatus
+	// Uses are the objects that the outcome depends on by name, found or not:
+	// Secrets, ConfigMaps and Services. Nothing else of these kinds needs to
+	// reach a data plane.
+	Uses []Use
+	// Ports are, for each Gateway of ours that is served, the ports of its valid
+	// listeners (those of ListenerSets included), sorted.
+	Ports []GatewayPorts
+}
+
+// ListenerSetStatus is the status of a ListenerSet and its listeners.
+type ListenerSetStatus struct {
+	Namespace, Name string
+	Status          gwv1.ListenerSetStatus
+}
+
+// Use names an object that a compilation looked up.
+type Use struct{ Kind, Namespace, Name string }
+
+// GatewayPorts is what a Gateway must be reachable on.
+type GatewayPorts struct {
+	Namespace, Name string
+	Ports           []int32
 }
 
 // ClassStatus is the conditions of a GatewayClass.

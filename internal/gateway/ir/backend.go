@@ -23,6 +23,8 @@ type Protocol string
 const (
 	ProtocolHTTP1 Protocol = "http/1.1"
 	ProtocolHTTP2 Protocol = "h2" // prior knowledge without TLS, ALPN with
+	// ProtocolTCP is bytes, of Streams; with TLS the gateway encrypts them.
+	ProtocolTCP Protocol = "tcp"
 )
 
 // Backend is one port of one Service.

@@ -21,7 +21,11 @@ type Listener struct {
 	Name string `json:"name"`
 	// Addresses are the IP addresses to bind; never empty.
 	Addresses []string `json:"addresses"`
-	Port      uint16   `json:"port"`
+	// Port is the Gateway's: what clients dial and what redirects name.
+	Port uint16 `json:"port"`
+	// BindPort is the port to bind where it is not Port, because something in
+	// front (a Service) maps one to the other; else 0.
+	BindPort uint16 `json:"bindPort,omitempty"`
 	// Hostname is lower-case, may start with "*.", and is empty for any.
 	Hostname string `json:"hostname,omitempty"`
 	// TLS is nil for plain HTTP.
@@ -30,6 +34,23 @@ type Listener struct {
 	Refuse *Refusal `json:"refuse,omitempty"`
 	// Hosts are the hostnames served, most specific first.
 	Hosts []Host `json:"hosts,omitempty"`
+	// Passthrough leaves TLS alone: the server name picks one of Streams and
+	// the bytes go on as they came. TLS is nil then, and Hosts is empty.
+	Passthrough bool `json:"passthrough,omitempty"`
+	// Streams are the server names whose connections go on as bytes, most
+	// specific first: still encrypted with Passthrough, else decrypted by TLS.
+	// A listener has Hosts or Streams, not both.
+	Streams []Stream `json:"streams,omitempty"`
+}
+
+// Stream is one server name (SNI) of a listener and the rule that its
+// connections follow. Of the rule only Refuse, Network, Concurrency and Backends
+// count; compile sees to it that nothing else was asked for.
+type Stream struct {
+	// Pattern is lower-case, may start with "*.", and is empty for any.
+	Pattern string `json:"pattern,omitempty"`
+	// Rule is the index in Table.Rules.
+	Rule int `json:"rule"`
 }
 
 // Host is one hostname of a listener and what is served there.
