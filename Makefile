@@ -5,17 +5,24 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 # Modules with code of ours. tools/ holds pins only, test/peers other people's programs.
-MODULES  := . $(patsubst %/go.mod,%,$(wildcard test/go.mod))
+MODULES  := . test test/chart
+# Modules that bring all of Kubernetes with them: built once, never with -race.
+HEAVY    := test/control test/conformance
 FUZZTIME ?= 10s
 ARGS     ?=
+CLUSTER  ?=
+
+# One set of flags for everything that runs without the race detector, so that
+# nothing is compiled twice.
+export CGO_ENABLED := 0
 
 # Go asks git for the commit to stamp, and git refuses a clone that another user
 # owns. Only the binary is stamped, and only where git answers.
 export GOFLAGS := $(filter-out -buildvcs%,$(shell go env GOFLAGS)) -buildvcs=false
 VCS := $(shell git rev-parse -q --verify HEAD >/dev/null 2>&1 && echo true || echo false)
 
-# $(call each,COMMAND) runs it in every module, and fails when one of them did.
-each = rc=0; for m in $(MODULES); do (set -x; cd $$m && $(1)) || rc=1; done; exit $$rc
+# $(call each,MODULES,COMMAND) runs it in every module, and fails when one of them did.
+each = rc=0; for m in $(1); do (set -x; cd $$m && $(2)) || rc=1; done; [[ $$rc = 0 ]]
 # $(call tools,NAME...) puts pinned tools first on PATH, building them when needed.
 tools = dir=$$(tools/build $(1)); export PATH="$$dir:$$PATH"
 
@@ -24,24 +31,34 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: up
-up: build ## build, then guard the example shop on loopback (ARGS='-f DIR' for your own files)
-	@exec bin/bulwark up $(ARGS)
+up: build ## build, then guard the example shop on loopback (ARGS='-f DIR' for your own files; CLUSTER=dev for a cluster)
+	@if [[ -n "$(CLUSTER)" ]]; then exec test/dev/up $(ARGS); fi; exec bin/bulwark up $(ARGS)
+
+.PHONY: cluster
+cluster: ## run a real control plane on this machine and say how to use it
+	@exec test/dev/cluster $(ARGS)
 
 .PHONY: build
 build: ## compile bin/bulwark
-	CGO_ENABLED=0 go build -trimpath -buildvcs=$(VCS) -o bin/bulwark ./cmd/bulwark
+	go build -buildvcs=$(VCS) -o bin/bulwark ./cmd/bulwark
 
 .PHONY: test
 test: peers ## run every test of every module, with the race detector, in random order
-	@$(call each,go test -race -shuffle=on -timeout 20m ./...)
+	@export CGO_ENABLED=1; $(call each,$(MODULES),go test -race -shuffle=on -timeout 20m ./...)
+	@cd test/control && set -x && CGO_ENABLED=1 go test -race -shuffle=on $$(go list ./... | grep -v -e /cmd/ -e /plane$$)
+	@CORE=1 test/conformance/run
+
+.PHONY: conformance
+conformance: ## run the whole Gateway API conformance suite and write its report
+	@REPORT=$(CURDIR)/docs/conformance/v1.6.3-bulwark.yaml test/conformance/run $(ARGS)
 
 .PHONY: lint
 lint: ## golangci-lint, its formatters included, over every module
-	@$(call tools,golangci-lint); cfg=$$PWD/.golangci.yml; $(call each,golangci-lint run --config "$$cfg" ./...)
+	@$(call tools,golangci-lint); cfg=$$PWD/.golangci.yml; $(call each,$(MODULES) $(HEAVY),golangci-lint run --config "$$cfg" ./...)
 
 .PHONY: fmt
 fmt: ## rewrite sources the way lint wants them
-	@$(call tools,golangci-lint); cfg=$$PWD/.golangci.yml; $(call each,golangci-lint fmt --config "$$cfg" ./...)
+	@$(call tools,golangci-lint); cfg=$$PWD/.golangci.yml; $(call each,$(MODULES) $(HEAVY),golangci-lint fmt --config "$$cfg" ./...)
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (default 10s)
@@ -71,6 +88,6 @@ peers:
 gen-check: gen
 	@tools/unchanged ':(glob)**/zz_generated.*' deploy/crds docs/reference
 vet:
-	@$(call each,go vet ./...)
+	@$(call each,$(MODULES) $(HEAVY),go vet ./...)
 vuln:
 	@tools/vuln $(MODULES)

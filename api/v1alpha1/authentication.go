@@ -9,6 +9,7 @@ import (
 // anonymous is listed.
 type Authentication struct {
 	// AnyOf are the accepted credentials.
+	// +kubebuilder:validation:XValidation:rule="self.filter(a, has(a.anonymous)).size() <= 1 && self.filter(a, has(a.basic)).size() <= 1",message="a second anonymous or basic would never be asked"
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	AnyOf []Authenticator `json:"anyOf"`
@@ -39,10 +40,12 @@ type Authenticator struct {
 // JWT accepts tokens of one issuer (RFC 7519, checked by RFC 8725).
 type JWT struct {
 	// Issuer must equal the token's "iss".
+	// +kubebuilder:validation:Pattern="^[^\\x00-\\x1f\\x7f]*[^\\s\\x00-\\x1f\\x7f][^\\x00-\\x1f\\x7f]*$"
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	Issuer string `json:"issuer"`
 	// Audiences: the token's "aud" must name one of them.
+	// +kubebuilder:validation:items:Pattern="^[^\\x00-\\x1f\\x7f]*[^\\s\\x00-\\x1f\\x7f][^\\x00-\\x1f\\x7f]*$"
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:MinLength=1
@@ -61,6 +64,7 @@ type JWT struct {
 	// Type, where set, must equal the token's "typ" header, for example
 	// "at+jwt" (RFC 9068).
 	// +optional
+	// +kubebuilder:validation:Pattern="^([!#$%&'*+.^_\\x60|~0-9A-Za-z-]+(/[!#$%&'*+.^_\\x60|~0-9A-Za-z-]+)*)?$"
 	// +kubebuilder:validation:MaxLength=127
 	Type string `json:"type,omitempty"`
 	// Claims says which claims give name, groups and roles. Default: "sub",
@@ -70,6 +74,8 @@ type JWT struct {
 	// Header is the request header that carries the token. Default:
 	// "Authorization" with the scheme Bearer (RFC 6750).
 	// +optional
+	// +kubebuilder:validation:Pattern="^[!#$%&'*+.^_\\x60|~0-9A-Za-z-]*$"
+	// +kubebuilder:validation:XValidation:rule="!(self.lowerAscii() in ['connection', 'content-length', 'expect', 'host', 'http2-settings', 'keep-alive', 'proxy-authenticate', 'proxy-authorization', 'proxy-connection', 'te', 'trailer', 'transfer-encoding', 'upgrade'])",message="the header belongs to the connection or the framing, which the gateway owns"
 	// +kubebuilder:validation:MaxLength=256
 	Header string `json:"header,omitempty"`
 	// ClockSkew is allowed on "exp", "nbf" and "iat". Default 30s, at most 5m.
@@ -87,14 +93,17 @@ type JWT struct {
 type ClaimNames struct {
 	// Name is the claim that holds the bearer's stable name. Default "sub".
 	// +optional
+	// +kubebuilder:validation:Pattern="^([^.\\x00-\\x1f\\x7f]+([.][^.\\x00-\\x1f\\x7f]+)*)?$"
 	// +kubebuilder:validation:MaxLength=256
 	Name string `json:"name,omitempty"`
 	// Groups is the claim that holds a list of groups. Default "groups".
 	// +optional
+	// +kubebuilder:validation:Pattern="^([^.\\x00-\\x1f\\x7f]+([.][^.\\x00-\\x1f\\x7f]+)*)?$"
 	// +kubebuilder:validation:MaxLength=256
 	Groups string `json:"groups,omitempty"`
 	// Roles is the claim that holds a list of roles. Default "roles".
 	// +optional
+	// +kubebuilder:validation:Pattern="^([^.\\x00-\\x1f\\x7f]+([.][^.\\x00-\\x1f\\x7f]+)*)?$"
 	// +kubebuilder:validation:MaxLength=256
 	Roles string `json:"roles,omitempty"`
 }
@@ -108,7 +117,7 @@ type JWKS struct {
 	// loopback address).
 	// +optional
 	// +kubebuilder:validation:MaxLength=2048
-	// +kubebuilder:validation:Pattern=`^(https://[^/]|http://(localhost|127\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}|\[::1\])(:[0-9]+)?(/|\?|$))`
+	// +kubebuilder:validation:Pattern=`^(https://[^/?#@\s\x00-\x1f\x7f]+|http://(localhost|127\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}|\[::1\])(:[0-9]+)?)([/?][^#\x00-\x1f\x7f]*)?$`
 	// +kubebuilder:validation:MinLength=1
 	URI string `json:"uri,omitempty"`
 	// Inline is the key set itself, as JSON.
@@ -138,9 +147,12 @@ type LocalObjectReference struct {
 // (comma-separated) and "expires" (RFC 3339).
 //
 // +kubebuilder:validation:XValidation:rule="has(self.header) != has(self.query)",message="exactly one of header and query says where the key is"
+// +kubebuilder:validation:XValidation:rule="(has(self.secretSelector.matchLabels) && self.secretSelector.matchLabels.size() > 0) || (has(self.secretSelector.matchExpressions) && self.secretSelector.matchExpressions.size() > 0)",message="secretSelector names at least one label that a Secret must have; without one every Secret would count as a key"
 type APIKey struct {
 	// Header carries the key.
 	// +optional
+	// +kubebuilder:validation:Pattern="^[!#$%&'*+.^_\\x60|~0-9A-Za-z-]*$"
+	// +kubebuilder:validation:XValidation:rule="!(self.lowerAscii() in ['connection', 'content-length', 'expect', 'host', 'http2-settings', 'keep-alive', 'proxy-authenticate', 'proxy-authorization', 'proxy-connection', 'te', 'trailer', 'transfer-encoding', 'upgrade'])",message="the header belongs to the connection or the framing, which the gateway owns"
 	// +kubebuilder:validation:MaxLength=256
 	Header string `json:"header,omitempty"`
 	// Query is the query parameter that carries the key. Prefer a header: URLs
@@ -164,6 +176,7 @@ type Basic struct {
 	SecretRef LocalObjectReference `json:"secretRef"`
 	// Realm is named in the challenge. Default: the policy's name.
 	// +optional
+	// +kubebuilder:validation:Pattern=`^[ !#-\[\]-~]*$`
 	// +kubebuilder:validation:MaxLength=128
 	Realm string `json:"realm,omitempty"`
 	// Forward keeps the Authorization header on the request to the backend.
@@ -198,6 +211,11 @@ type ClientCertificate struct {
 }
 
 // SubjectAltName matches one subject alternative name (RFC 5280 4.2.1.6).
+//
+// +kubebuilder:validation:XValidation:rule="self.type != 'DNS' || self.value.matches('^([*][.])?[a-z0-9.-]+$')",message="value is a lower-case DNS name, *. as its first label standing for one label"
+// +kubebuilder:validation:XValidation:rule="self.type != 'URI' || (!self.value.contains('*') && self.value.contains(':')) || self.value.matches('^[^*/]+://[^*/][^*]*/[*]$')",message="value is an absolute URI; * may stand only as a trailing /* behind a host"
+// +kubebuilder:validation:XValidation:rule="self.type != 'Email' || self.value.matches('^[^ <>@]+@[^ <>@]+$')",message="value is an e-mail address"
+// +kubebuilder:validation:XValidation:rule="self.type != 'IP' || self.value.matches('^[0-9a-f:.]+$')",message="value is an IP address in its shortest form"
 type SubjectAltName struct {
 	// Type is the kind of name: "DNS", "URI", "Email" or "IP".
 	// +kubebuilder:validation:Enum=DNS;URI;Email;IP

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/ext"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
@@ -42,6 +43,7 @@ type openAPI struct {
 	Minimum       *float64            `json:"minimum"`
 	Maximum       *float64            `json:"maximum"`
 	MapKeys       []string            `json:"x-kubernetes-list-map-keys"`
+	ListType      string              `json:"x-kubernetes-list-type"`
 	Rules         []struct {
 		Rule    string `json:"rule"`
 		Message string `json:"message"`
@@ -105,6 +107,12 @@ func (c *crd) check(s *openAPI, v any, path string) (errs []string) {
 		seen := map[string]bool{}
 		for i, item := range v {
 			errs = append(errs, c.check(s.Items, item, fmt.Sprintf("%s[%d]", path, i))...)
+			if s.ListType == "set" {
+				if seen[fmt.Sprint(item)] {
+					bad("item %d repeats another", i)
+				}
+				seen[fmt.Sprint(item)] = true
+			}
 			if o, ok := item.(map[string]any); ok && s.MapKeys != nil {
 				key := ""
 				for _, k := range s.MapKeys {
@@ -160,7 +168,7 @@ func (c *crd) holds(rule string, self any) bool {
 // TestCRDAgrees runs each case of TestValidate through the CRD: what it refuses
 // Validate refuses too, and what Validate accepts it accepts.
 func TestCRDAgrees(t *testing.T) {
-	env, err := cel.NewEnv(cel.Variable("self", cel.DynType))
+	env, err := cel.NewEnv(cel.Variable("self", cel.DynType), ext.Strings())
 	if err != nil {
 		t.Fatal(err)
 	}

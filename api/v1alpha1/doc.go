@@ -8,4 +8,6 @@ package v1alpha1
 
 //go:generate controller-gen object paths=.
 //go:generate controller-gen crd paths=. output:crd:dir=../../deploy/crds
+// The chart cannot read files outside its folder, so it has its own copy.
+//go:generate controller-gen crd paths=. output:crd:dir=../../deploy/helm/bulwark/files/crds
 //go:generate go run ../../internal/docgen -out ../../docs/reference/securitypolicy.md .

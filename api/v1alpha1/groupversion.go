@@ -12,6 +12,11 @@ const GroupName = "bulwark.dev"
 // KindSecurityPolicy is the kind of SecurityPolicy.
 const KindSecurityPolicy = "SecurityPolicy"
 
+// AnnotationUnread marks a SecurityPolicy of which not everything could be
+// read, as it comes from a server with a newer CRD, and says what. Such a policy
+// is invalid: what it demands must not be lost.
+const AnnotationUnread = "bulwark.dev/unread"
+
 // GroupVersion is the group and version of this package. It is read-only.
 var GroupVersion = schema.GroupVersion{Group: GroupName, Version: "v1alpha1"}
 

@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -30,6 +31,10 @@ const maxList = 64
 func Validate(p *SecurityPolicy) field.ErrorList {
 	spec := field.NewPath("spec")
 	errs := validateTargets(p.Spec.TargetRefs, spec.Child("targetRefs"))
+	if what, ok := p.Annotations[AnnotationUnread]; ok {
+		errs = append(errs, field.Forbidden(field.NewPath("metadata", "annotations").Key(AnnotationUnread),
+			"this version of Bulwark cannot read all of the policy, so it is not in force: "+what))
+	}
 	if a := p.Spec.Authentication; a != nil {
 		errs = append(errs, validateAuthentication(a, spec.Child("authentication"))...)
 	}
@@ -58,6 +63,11 @@ func Validate(p *SecurityPolicy) field.ErrorList {
 	return errs
 }
 
+// TargetKinds lists the kinds of Gateway API that TargetRefs may name.
+func TargetKinds() []gwv1.Kind {
+	return []gwv1.Kind{"Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute", "TLSRoute"}
+}
+
 func validateTargets(refs []gwv1.LocalPolicyTargetReferenceWithSectionName, path *field.Path) field.ErrorList {
 	errs := validateCount(len(refs), 1, 16, path)
 	type target struct {
@@ -71,10 +81,8 @@ func validateTargets(refs []gwv1.LocalPolicyTargetReferenceWithSectionName, path
 		if r.Group != gwv1.GroupName {
 			errs = append(errs, field.NotSupported(at.Child("group"), r.Group, []gwv1.Group{gwv1.GroupName}))
 		}
-		switch r.Kind {
-		case "Gateway", "HTTPRoute", "GRPCRoute":
-		default:
-			errs = append(errs, field.NotSupported(at.Child("kind"), r.Kind, []gwv1.Kind{"Gateway", "HTTPRoute", "GRPCRoute"}))
+		if kinds := TargetKinds(); !slices.Contains(kinds, r.Kind) {
+			errs = append(errs, field.NotSupported(at.Child("kind"), r.Kind, kinds))
 		}
 		errs = append(errs, validateName(string(r.Name), at.Child("name"))...)
 		t := target{kind: r.Kind, name: r.Name}

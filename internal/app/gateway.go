@@ -25,12 +25,16 @@ type gateway struct {
 	opt    compile.Options
 	state  *filters.State
 	server *proxy.Server
+	// placing, where set, says where Gateways are bound by what a snapshot holds.
+	placing func(compile.Options, *cluster.Snapshot) compile.Options
 
 	mu      sync.Mutex
 	table   *ir.Table
 	report  *compile.Report
 	loadErr error  // of the last reload
 	digest  string // of the objects in force
+
+	told map[compile.Line]bool // what was logged as refused; of the goroutine of changed
 }
 
 // discard is the recorder of a gateway that was told to keep no events.
@@ -73,7 +77,11 @@ func filterDeps(env *Env, log *slog.Logger, state *filters.State) filters.Deps {
 // apply puts a snapshot in force. On an error what was in force stays.
 func (g *gateway) apply(ctx context.Context, snap *cluster.Snapshot) error {
 	started := g.env.Now()
-	table, report := compile.Compile(input(snap), g.opt)
+	opt := g.opt
+	if g.placing != nil {
+		opt = g.placing(opt, snap)
+	}
+	table, report := compile.Compile(input(snap), opt)
 	problems, err := g.server.Apply(ctx, table)
 	if err != nil {
 		return fmt.Errorf("put configuration in force: %w", err)
@@ -92,7 +100,7 @@ func (g *gateway) apply(ctx context.Context, snap *cluster.Snapshot) error {
 }
 
 // changed takes the result of a reload: a snapshot, or why there is none.
-func (g *gateway) changed(ctx context.Context, snap *cluster.Snapshot, err error) {
+func (g *gateway) changed(ctx context.Context, snap *cluster.Snapshot, err error) error {
 	g.mu.Lock()
 	same := err == nil && snap.Digest() == g.digest
 	if same {
@@ -101,7 +109,7 @@ func (g *gateway) changed(ctx context.Context, snap *cluster.Snapshot, err error
 	}
 	g.mu.Unlock()
 	if same {
-		return
+		return nil
 	}
 	if err == nil {
 		err = g.apply(ctx, snap)
@@ -111,11 +119,41 @@ func (g *gateway) changed(ctx context.Context, snap *cluster.Snapshot, err error
 	g.mu.Unlock()
 	if err != nil {
 		g.log.LogAttrs(ctx, slog.LevelError, "reload failed; the configuration before stays in force", slog.Any("error", err))
-		return
+		return err
 	}
-	for _, l := range g.refusedLines() {
+	g.tell(ctx)
+	return nil
+}
+
+// maxTold is how many refusals of one change are logged one by one.
+const maxTold = 50
+
+// tell logs what is newly not in force as asked for.
+func (g *gateway) tell(ctx context.Context) {
+	lines := g.refusedLines()
+	told := make(map[compile.Line]bool, len(lines))
+	fresh := 0
+	for _, l := range lines {
+		told[l] = true
+		if g.told[l] {
+			continue
+		}
+		if fresh++; fresh > maxTold {
+			continue
+		}
 		g.log.LogAttrs(ctx, slog.LevelWarn, "not in force as asked for", slog.String("object", l.Object), slog.String("condition", l.Condition), slog.String("reason", l.Reason), slog.String("message", l.Message))
 	}
+	if fresh > maxTold {
+		g.log.LogAttrs(ctx, slog.LevelWarn, "more is not in force as asked for; /status lists all", slog.Int("more", fresh-maxTold))
+	}
+	g.told = told
+}
+
+// lastReport is the report on the configuration in force, or nil.
+func (g *gateway) lastReport() *compile.Report {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.report
 }
 
 // refusedLines are the conditions that are not as they should be.

@@ -94,6 +94,7 @@ func compileOnly(env *Env, snap *cluster.Snapshot, opt compile.Options) (*ir.Tab
 
 func newPolicyExplain(env *Env) *cobra.Command {
 	var files []string
+	var kubeconfig string
 	var unprotected bool
 	cmd := &cobra.Command{
 		Use:   "explain ROUTE",
@@ -101,10 +102,18 @@ func newPolicyExplain(env *Env) *cobra.Command {
 		Long: `Show the SecurityPolicy in force for each rule of a route: every field, its value,
 the policy and level it comes from (Gateway, listener, route or rule), and what
 it overrides. ROUTE is [KIND/][NAMESPACE/]NAME.`,
-		Example: "  bulwark policy explain shop/orders -f examples/shop",
-		Args:    cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			snap, err := cluster.LoadFiles(files)
+		Example: `  bulwark policy explain shop/orders -f examples/shop
+  bulwark policy explain shop/orders --kubeconfig ~/.kube/config`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if kubeconfig != "" && cmd.Flags().Changed("file") {
+				return badUse(errors.New("-f and --kubeconfig: expected one of them, since the objects come from one place"))
+			}
+			read := func() (*cluster.Snapshot, error) { return cluster.LoadFiles(files) }
+			if kubeconfig != "" {
+				read = func() (*cluster.Snapshot, error) { return firstSnapshot(cmd.Context(), env, kubeconfig) }
+			}
+			snap, err := read()
 			if err != nil {
 				return badUse(err)
 			}
@@ -119,6 +128,7 @@ it overrides. ROUTE is [KIND/][NAMESPACE/]NAME.`,
 		},
 	}
 	cmd.Flags().StringArrayVarP(&files, "file", "f", []string{"."}, "file or folder with objects; may be repeated")
+	cmd.Flags().StringVar(&kubeconfig, "kubeconfig", "", "read the objects of this cluster in place of files")
 	cmd.Flags().BoolVar(&unprotected, "unprotected", false, "explain as up --unprotected=allow would serve")
 	return cmd
 }

@@ -7,11 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"time"
 
 	"bulwark.dev/bulwark/examples/shop"
 	"bulwark.dev/bulwark/examples/shop/idp"
@@ -85,21 +83,11 @@ func startShop(ctx context.Context, env *Env, log *slog.Logger) (stop func(conte
 		{"identity provider", idpAddress, provider},
 		{"shop API", shopAddress, shop.NewAPI(env.Now)},
 	} {
-		var lc net.ListenConfig
-		ln, err := lc.Listen(ctx, "tcp", part.address)
+		stop, err := startHTTP(ctx, log, part.address, part.handler)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("start example %s: %w", part.name, err), running.stop(ctx))
 		}
-		srv := &http.Server{Handler: part.handler, ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
-		served := make(chan error, 1)
-		go func() { served <- srv.Serve(ln) }()
-		running.push(func(context.Context) error {
-			err := srv.Close()
-			if s := <-served; !errors.Is(s, http.ErrServerClosed) {
-				err = errors.Join(err, s)
-			}
-			return err
-		})
+		running.push(stop)
 	}
 	return running.stop, nil
 }

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"encoding/json"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -119,6 +120,45 @@ func FuzzSplit(f *testing.F) {
 		}
 		if !slices.Equal(want, got) {
 			t.Fatalf("lines %q became %q", want, got)
+		}
+	})
+}
+
+// FuzzDecodeServer reads any text as an object of a server: it never panics, an
+// error comes with an *Undecoded or nothing, what was decoded has a place in a
+// Snapshot, and reads the same when it is sent on.
+func FuzzDecodeServer(f *testing.F) {
+	for _, k := range Kinds() {
+		for _, v := range k.Versions {
+			f.Add(joinVersion(k.Group, v), k.Name, []byte(`{"metadata":{"name":"a","namespace":"b","annotations":{"a":"b"}},"spec":{"rules":[],"targetRefs":[]},"status":{}}`))
+		}
+	}
+	f.Add("bulwark.dev/v1alpha1", "SecurityPolicy", []byte(`{"metadata":{"name":"a"},"spec":{"targetRefs":[],"authentication":{"anyOf":[{"new":{}}]},"lockOut":{"window":"x"}}}`))
+	f.Add("v1", "Secret", []byte(`{"metadata":{"name":"a"},"data":{"a":"Yg=="},"stringData":{"a":"c"},"type":"Opaque"}`))
+	f.Add("discovery.k8s.io/v1", "EndpointSlice", []byte(`{"metadata":{"name":"a"},"endpoints":[{"addresses":["1.2.3.4"],"targetRef":{"kind":"Pod"}}],"ports":[{}]}`))
+	f.Fuzz(func(t *testing.T, apiVersion, kindName string, text []byte) {
+		obj, err := Decode(apiVersion, kindName, text)
+		if err != nil {
+			if u, ok := obj.(*Undecoded); obj != nil && (!ok || u.Err == nil) {
+				t.Fatalf("error %v comes with %T", err, obj)
+			}
+			return
+		}
+		first := Assemble([]Object{obj}, nil)
+		if first.Len() != 1 || len(first.Unreadable) > 0 {
+			t.Fatalf("%T has no place: %v", obj, first.Unreadable)
+		}
+		k := kindOf(obj)
+		sent, err := json.Marshal(obj)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := Decode(k.apiVersion(), k.name, sent)
+		if err != nil {
+			t.Fatalf("sent on, it cannot be read: %v", err)
+		}
+		if second := Assemble([]Object{again}, nil); second.Digest() != first.Digest() {
+			t.Fatalf("sent on, it is another object: %s", sent)
 		}
 	})
 }

@@ -127,6 +127,16 @@ func checkListenerTLS(l *gwv1.Listener, at *field.Path) field.ErrorList {
 	return errs
 }
 
+// checkListenerSet judges its listeners as those of a Gateway, since that is
+// what they become.
+func checkListenerSet(s *gwv1.ListenerSet) field.ErrorList {
+	listeners := make([]gwv1.Listener, 0, len(s.Spec.Listeners))
+	for _, l := range s.Spec.Listeners {
+		listeners = append(listeners, gwv1.Listener(l))
+	}
+	return checkListeners(listeners, field.NewPath("spec", "listeners"))
+}
+
 // checkHostname refuses what the pattern of the schema lets through: IP
 // addresses, and labels of more than 63 characters.
 func checkHostname(h gwv1.Hostname, at *field.Path) field.ErrorList {

@@ -70,7 +70,7 @@ func TestGolden(t *testing.T) {
 			}
 		})
 	}
-	if ran[true] < 5 || ran[false] < 20 || problems < 130 {
+	if ran[true] < 7 || ran[false] < 26 || problems < 165 {
 		t.Errorf("%d good and %d bad folders with %d problems are too few to prove both ways", ran[true], ran[false], problems)
 	}
 }
@@ -85,7 +85,7 @@ func dump(t *testing.T, s *Snapshot) string {
 	t.Helper()
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%d objects\n", s.Len())
-	for _, obj := range everything(s) {
+	for obj := range s.All() {
 		file, line := s.Source(obj)
 		text, err := yaml.Marshal(obj)
 		if err != nil {
@@ -97,28 +97,4 @@ func dump(t *testing.T, s *Snapshot) string {
 		fmt.Fprintf(&b, "ignored %s:%d: %s, %s\n", i.File, i.Line, i.Ref, i.APIVersion)
 	}
 	return b.String()
-}
-
-// everything gives the objects of a snapshot, list by list.
-func everything(s *Snapshot) []Object {
-	var all []Object
-	all = appendAll(all, s.GatewayClasses)
-	all = appendAll(all, s.Gateways)
-	all = appendAll(all, s.HTTPRoutes)
-	all = appendAll(all, s.GRPCRoutes)
-	all = appendAll(all, s.ReferenceGrants)
-	all = appendAll(all, s.BackendTLSPolicies)
-	all = appendAll(all, s.SecurityPolicies)
-	all = appendAll(all, s.Services)
-	all = appendAll(all, s.EndpointSlices)
-	all = appendAll(all, s.Secrets)
-	all = appendAll(all, s.ConfigMaps)
-	return appendAll(all, s.Namespaces)
-}
-
-func appendAll[T Object](all []Object, list []T) []Object {
-	for _, o := range list {
-		all = append(all, o)
-	}
-	return all
 }

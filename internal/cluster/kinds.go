@@ -24,16 +24,24 @@ type Object interface {
 
 // kind is one kind of object that is read.
 type kind struct {
-	group    string
-	versions []string // the first is the one that objects are given as
+	group string
+	// versions are those that files may use. Objects are given as the first.
+	versions []string
+	// older are the further versions, newest first, that a server with other
+	// CRDs than ours may serve. Their fields are those of the first version.
+	older    []string
 	name     string
+	resource string
 	typ      reflect.Type
 	// wide kinds have no namespace.
 	wide bool
+	// optional kinds may be missing from a server: it then has no such object.
+	optional bool
 	// complete applies the defaults that schemas do not state, check finds
 	// what they cannot express. Both may be nil.
 	complete func(Object)
 	check    func(Object) field.ErrorList
+	list     list
 }
 
 func (k *kind) apiVersion() string { return joinVersion(k.group, k.versions[0]) }
@@ -45,14 +53,17 @@ func joinVersion(group, version string) string {
 	return group + "/" + version
 }
 
-// readAs makes a kind of Go type T.
+// readAs makes a kind of Go type T, whose objects stand in the list of a
+// Snapshot that at gives. Resource is its plural name and says "?" after it if
+// the kind is optional.
 func readAs[T any, P interface {
 	*T
 	Object
-}](group, versions string, complete func(P), check func(P) field.ErrorList,
+}](group, versions, resource string, at func(*Snapshot) *[]P, complete func(P), check func(P) field.ErrorList,
 ) *kind {
 	t := reflect.TypeFor[T]()
-	k := &kind{group: group, versions: strings.Fields(versions), name: t.Name(), typ: t}
+	k := &kind{group: group, versions: strings.Fields(versions), name: t.Name(), typ: t, list: typedList[P]{at}}
+	k.resource, k.optional = strings.CutSuffix(resource, "?")
 	if complete != nil {
 		k.complete = func(o Object) {
 			if p, ok := o.(P); ok {
@@ -71,27 +82,91 @@ func readAs[T any, P interface {
 	return k
 }
 
-// kinds lists every kind that is read. It is made once and never changed.
+// kinds lists every kind that is read, in the order of Snapshot's lists. It is
+// made once and never changed.
 var kinds = sync.OnceValue(func() []*kind {
-	list := []*kind{
-		readAs[gwv1.GatewayClass](gwv1.GroupName, "v1", nil, nil),
-		readAs(gwv1.GroupName, "v1", nil, checkGateway),
-		readAs(gwv1.GroupName, "v1", nil, checkHTTPRoute),
-		readAs(gwv1.GroupName, "v1", nil, checkGRPCRoute),
-		readAs[gwv1.ReferenceGrant](gwv1.GroupName, "v1 v1beta1", nil, nil),
-		readAs(gwv1.GroupName, "v1", nil, checkBackendTLSPolicy),
-		readAs(v1alpha1.GroupName, "v1alpha1", nil, v1alpha1.Validate),
-		readAs("", "v1", completeService, checkService),
-		readAs("", "v1", completeSecret, checkSecret),
-		readAs("", "v1", nil, checkConfigMap),
-		readAs[corev1.Namespace]("", "v1", completeNamespace, nil),
-		readAs(discoveryv1.GroupName, "v1", completeEndpointSlice, checkEndpointSlice),
+	const gw = gwv1.GroupName
+	return []*kind{
+		readAs(gw, "v1", "gatewayclasses", func(s *Snapshot) *[]*gwv1.GatewayClass { return &s.GatewayClasses }, nil, nil).
+			clusterWide().oldAs("v1beta1"),
+		readAs(gw, "v1", "gateways", func(s *Snapshot) *[]*gwv1.Gateway { return &s.Gateways }, nil, checkGateway).
+			oldAs("v1beta1"),
+		readAs(gw, "v1", "httproutes", func(s *Snapshot) *[]*gwv1.HTTPRoute { return &s.HTTPRoutes }, nil, checkHTTPRoute).
+			oldAs("v1beta1"),
+		readAs(gw, "v1", "grpcroutes?", func(s *Snapshot) *[]*gwv1.GRPCRoute { return &s.GRPCRoutes }, nil, checkGRPCRoute).
+			oldAs("v1alpha2"),
+		readAs(gw, "v1 v1alpha3 v1alpha2", "tlsroutes?", func(s *Snapshot) *[]*gwv1.TLSRoute { return &s.TLSRoutes }, nil, checkTLSRoute),
+		readAs(gw, "v1", "listenersets?", func(s *Snapshot) *[]*gwv1.ListenerSet { return &s.ListenerSets }, nil, checkListenerSet),
+		readAs(gw, "v1 v1beta1", "referencegrants?", func(s *Snapshot) *[]*gwv1.ReferenceGrant { return &s.ReferenceGrants }, nil, nil),
+		readAs(gw, "v1", "backendtlspolicies?", func(s *Snapshot) *[]*gwv1.BackendTLSPolicy { return &s.BackendTLSPolicies }, nil, checkBackendTLSPolicy).
+			oldAs("v1alpha3"),
+		readAs(v1alpha1.GroupName, "v1alpha1", "securitypolicies", func(s *Snapshot) *[]*v1alpha1.SecurityPolicy { return &s.SecurityPolicies }, nil, v1alpha1.Validate),
+		readAs("", "v1", "services", func(s *Snapshot) *[]*corev1.Service { return &s.Services }, completeService, checkService),
+		readAs(discoveryv1.GroupName, "v1", "endpointslices", func(s *Snapshot) *[]*discoveryv1.EndpointSlice { return &s.EndpointSlices }, completeEndpointSlice, checkEndpointSlice),
+		readAs("", "v1", "secrets", func(s *Snapshot) *[]*corev1.Secret { return &s.Secrets }, completeSecret, checkSecret),
+		readAs("", "v1", "configmaps", func(s *Snapshot) *[]*corev1.ConfigMap { return &s.ConfigMaps }, nil, checkConfigMap),
+		readAs("", "v1", "namespaces", func(s *Snapshot) *[]*corev1.Namespace { return &s.Namespaces }, completeNamespace, nil).
+			clusterWide(),
 	}
-	for _, k := range list {
-		k.wide = k.name == "GatewayClass" || k.name == "Namespace"
-	}
-	return list
 })
+
+func (k *kind) clusterWide() *kind {
+	k.wide = true
+	return k
+}
+
+func (k *kind) oldAs(versions ...string) *kind {
+	k.older = versions
+	return k
+}
+
+// kindOf gives the kind of an object by its Go type, or nil.
+func kindOf(obj Object) *kind {
+	t := reflect.TypeOf(obj)
+	for _, k := range kinds() {
+		if t.Kind() == reflect.Pointer && t.Elem() == k.typ {
+			return k
+		}
+	}
+	return nil
+}
+
+// kindNamed gives a kind by its name, or nil.
+func kindNamed(name string) *kind {
+	for _, k := range kinds() {
+		if k.name == name {
+			return k
+		}
+	}
+	return nil
+}
+
+// Kind is one kind of object that a Snapshot holds.
+type Kind struct {
+	Group, Name string
+	// Resource is the plural in the paths of an API server.
+	Resource string
+	// Versions are those in which an API server may serve the kind so that
+	// Decode reads it, newest first. Objects of a Snapshot say the first.
+	Versions []string
+	// Namespaced kinds live in namespaces.
+	Namespaced bool
+	// Optional kinds may be missing from a server: then there are none of them.
+	// A server without another kind is one that Bulwark cannot work with.
+	Optional bool
+}
+
+// Kinds gives every kind that a Snapshot holds, in the order of its lists.
+func Kinds() []Kind {
+	out := make([]Kind, 0, len(kinds()))
+	for _, k := range kinds() {
+		out = append(out, Kind{
+			Group: k.group, Name: k.name, Resource: k.resource, Versions: slices.Concat(k.versions, k.older),
+			Namespaced: !k.wide, Optional: k.optional,
+		})
+	}
+	return out
+}
 
 // identify gives the kind to read an object as. A nil kind with "" for a
 // message is one that Bulwark does not read.

@@ -3,6 +3,7 @@ package cluster
 import (
 	"encoding/json"
 	"maps"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/ext"
 	"golang.org/x/tools/txtar"
 	"sigs.k8s.io/yaml"
@@ -171,7 +173,7 @@ func (s *upstream) messages(out map[string]bool) {
 // good files must hold all, and each rule must be broken by some file, so that
 // a rule which a new version of Gateway API adds cannot go unnoticed.
 func TestRelationsAgree(t *testing.T) {
-	env, err := cel.NewEnv(cel.Variable("self", cel.DynType), ext.Strings())
+	env, err := cel.NewEnv(cel.Variable("self", cel.DynType), ext.Strings(), isIP())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,4 +242,14 @@ func specOf(t *testing.T, obj Object) any {
 		t.Fatal(err)
 	}
 	return escape(o["spec"])
+}
+
+// isIP is a function that API servers add to CEL.
+func isIP() cel.EnvOption {
+	return cel.Function("isIP", cel.Overload("is_ip_string", []*cel.Type{cel.StringType}, cel.BoolType,
+		cel.UnaryBinding(func(v ref.Val) ref.Val {
+			text, ok := v.Value().(string)
+			_, err := netip.ParseAddr(text)
+			return types.Bool(ok && err == nil)
+		})))
 }

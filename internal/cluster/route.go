@@ -147,6 +147,21 @@ func checkGRPCRoute(r *gwv1.GRPCRoute) field.ErrorList {
 	return append(errs, checkMatchCount(matches, spec.Child("rules"))...)
 }
 
+func checkTLSRoute(r *gwv1.TLSRoute) field.ErrorList {
+	spec := field.NewPath("spec")
+	errs := checkParents(r.Spec.ParentRefs, spec.Child("parentRefs"))
+	errs = append(errs, checkHostnames(r.Spec.Hostnames, spec.Child("hostnames"))...)
+	names := map[gwv1.SectionName]bool{}
+	for i := range r.Spec.Rules {
+		rule, at := &r.Spec.Rules[i], spec.Child("rules").Index(i)
+		errs = append(errs, checkRuleName(rule.Name, names, at)...)
+		for j := range rule.BackendRefs {
+			errs = append(errs, checkBackend(&rule.BackendRefs[j].BackendObjectReference, at.Child("backendRefs").Index(j))...)
+		}
+	}
+	return errs
+}
+
 func checkMatchCount(n int, at *field.Path) field.ErrorList {
 	if n > maxMatches {
 		return field.ErrorList{field.Invalid(at, n, fmt.Sprintf("all rules together may have at most %d matches", maxMatches))}

@@ -1,8 +1,7 @@
 package cluster
 
 import (
-	"cmp"
-	"slices"
+	"iter"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -11,7 +10,9 @@ import (
 	"bulwark.dev/bulwark/api/v1alpha1"
 )
 
-// Snapshot is one view of all objects, complete and without mistakes. Each list
+// Snapshot is one view of all objects: complete, apart from the kinds that
+// Unreadable names. Objects of files are without mistakes; those of a server are
+// what the server accepted, and SecurityPolicies may be invalid. Each list
 // is sorted by namespace and name; defaults of the API are applied, those of
 // SecurityPolicies are not (v1alpha1.Default does that). A Snapshot and its
 // objects are shared between readers and never change: copy before editing.
@@ -33,9 +34,22 @@ type Snapshot struct {
 	// Ignored are the objects of kinds that Bulwark does not read, in the order
 	// of files and lines.
 	Ignored []Ignored
+	// Unreadable are the kinds that could not be read, whose lists are empty
+	// for that reason and no other, in the order of the lists.
+	Unreadable []Unreadable
+	// Absent are the kinds that the server does not have, with the reason.
+	Absent []Unreadable
 
 	digest string
+	count  int
 	places map[Ref]place
+}
+
+// Unreadable is a kind of which nothing, or not everything, can be read.
+type Unreadable struct {
+	Kind string
+	// Reason is for an operator and names the permission or CRD that is missing.
+	Reason string
 }
 
 // Ignored is an object that was found and not read.
@@ -59,10 +73,22 @@ type place struct {
 func (p place) line(n int) int { return p.first + n - 1 }
 
 // Len is the number of objects.
-func (s *Snapshot) Len() int { return len(s.places) }
+func (s *Snapshot) Len() int { return s.count }
 
-// Digest is a hash of the names and content of all files. Two loads with the
-// same digest give the same objects.
+// All gives every object, list by list.
+func (s *Snapshot) All() iter.Seq[Object] {
+	return func(yield func(Object) bool) {
+		for _, k := range kinds() {
+			if !k.list.each(s, yield) {
+				return
+			}
+		}
+	}
+}
+
+// Digest is a hash of what configuration depends on. Two Snapshots of files with
+// the same digest have the same objects, and of a server, objects that differ in
+// status and bookkeeping at most. Digests of files and of servers do not compare.
 func (s *Snapshot) Digest() string { return s.digest }
 
 // Source gives the file and line on which an object begins, or "" and 0 for an
@@ -104,52 +130,15 @@ func refOf(obj Object) Ref {
 
 // put enters an object in the list of its type.
 func (s *Snapshot) put(obj Object) {
-	switch o := obj.(type) {
-	case *gwv1.GatewayClass:
-		s.GatewayClasses = append(s.GatewayClasses, o)
-	case *gwv1.Gateway:
-		s.Gateways = append(s.Gateways, o)
-	case *gwv1.HTTPRoute:
-		s.HTTPRoutes = append(s.HTTPRoutes, o)
-	case *gwv1.GRPCRoute:
-		s.GRPCRoutes = append(s.GRPCRoutes, o)
-	case *gwv1.ReferenceGrant:
-		s.ReferenceGrants = append(s.ReferenceGrants, o)
-	case *gwv1.BackendTLSPolicy:
-		s.BackendTLSPolicies = append(s.BackendTLSPolicies, o)
-	case *v1alpha1.SecurityPolicy:
-		s.SecurityPolicies = append(s.SecurityPolicies, o)
-	case *corev1.Service:
-		s.Services = append(s.Services, o)
-	case *discoveryv1.EndpointSlice:
-		s.EndpointSlices = append(s.EndpointSlices, o)
-	case *corev1.Secret:
-		s.Secrets = append(s.Secrets, o)
-	case *corev1.ConfigMap:
-		s.ConfigMaps = append(s.ConfigMaps, o)
-	case *corev1.Namespace:
-		s.Namespaces = append(s.Namespaces, o)
+	if k := kindOf(obj); k != nil {
+		k.list.put(s, obj)
+		s.count++
 	}
 }
 
 // sort puts every list in order.
 func (s *Snapshot) sort() {
-	byName(s.GatewayClasses)
-	byName(s.Gateways)
-	byName(s.HTTPRoutes)
-	byName(s.GRPCRoutes)
-	byName(s.ReferenceGrants)
-	byName(s.BackendTLSPolicies)
-	byName(s.SecurityPolicies)
-	byName(s.Services)
-	byName(s.EndpointSlices)
-	byName(s.Secrets)
-	byName(s.ConfigMaps)
-	byName(s.Namespaces)
-}
-
-func byName[T Object](list []T) {
-	slices.SortFunc(list, func(a, b T) int {
-		return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
-	})
+	for _, k := range kinds() {
+		k.list.sort(s)
+	}
 }

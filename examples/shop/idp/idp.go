@@ -1,11 +1,14 @@
-// Package idp is a stand-in for an identity provider, for the example shop on a
-// loopback address and for nothing else: it gives a token for any of its three
-// users to whoever asks, without a password. It therefore answers only requests
-// that come from a loopback address and name one as Host.
+// Package idp is a stand-in for an identity provider, for the example shop and
+// for nothing else: it gives a token for any of its three users to whoever asks,
+// without a password. One made by New therefore answers only requests that come
+// from a loopback address and name one as Host; one made by NewDemo is for a
+// cluster in which nothing is worth guarding.
 package idp
 
 import (
+	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/sha256"
 	"encoding/base64"
@@ -61,31 +64,57 @@ type provider struct {
 //	/jwks                              the public key (RFC 7517)
 //	/.well-known/openid-configuration  where these are
 func New(issuer string, random io.Reader, now func() time.Time) (http.Handler, error) {
-	if issuer == "" || strings.HasSuffix(issuer, "/") {
-		return nil, fmt.Errorf("identity provider: issuer %q must be a URL without a trailing slash", issuer)
-	}
-	if random == nil || now == nil {
-		return nil, errors.New("identity provider: randomness and a clock are required")
+	if random == nil {
+		return nil, errNeeds
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), random)
 	if err != nil {
 		return nil, fmt.Errorf("identity provider: make key: %w", err)
 	}
-	public, err := key.PublicKey.Bytes()
+	h, err := serve(issuer, key, &key.PublicKey, jose.ES256, random, now)
 	if err != nil {
-		return nil, fmt.Errorf("identity provider: encode public key: %w", err)
+		return nil, err
 	}
-	sum := sha256.Sum256(public)
-	kid := base64.RawURLEncoding.EncodeToString(sum[:12])
+	return loopbackOnly(h), nil
+}
+
+// NewDemo is New for a demonstration cluster, where the gateway holds the public
+// key in a ConfigMap: the Ed25519 key is made from seed, so that it is always the
+// same, and whoever can reach the provider is answered. Whoever knows the seed
+// can make tokens; nothing but an example may trust them.
+func NewDemo(issuer, seed string, random io.Reader, now func() time.Time) (http.Handler, error) {
+	if len(seed) < 16 {
+		return nil, errors.New("identity provider: a seed of 16 characters or more is required")
+	}
+	sum := sha256.Sum256([]byte(seed))
+	key := ed25519.NewKeyFromSeed(sum[:])
+	return serve(issuer, key, key.Public(), jose.EdDSA, random, now)
+}
+
+var errNeeds = errors.New("identity provider: randomness and a clock are required")
+
+// serve signs with one key and publishes its other half.
+func serve(issuer string, key, public any, alg jose.SignatureAlgorithm, random io.Reader, now func() time.Time) (http.Handler, error) {
+	if issuer == "" || strings.HasSuffix(issuer, "/") {
+		return nil, fmt.Errorf("identity provider: issuer %q must be a URL without a trailing slash", issuer)
+	}
+	if random == nil || now == nil {
+		return nil, errNeeds
+	}
+	thumb, err := (&jose.JSONWebKey{Key: public}).Thumbprint(crypto.SHA256)
+	if err != nil {
+		return nil, fmt.Errorf("identity provider: name key: %w", err)
+	}
+	kid := base64.RawURLEncoding.EncodeToString(thumb[:12])
 	signer, err := jose.NewSigner(
-		jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: key, KeyID: kid}},
+		jose.SigningKey{Algorithm: alg, Key: jose.JSONWebKey{Key: key, KeyID: kid}},
 		(&jose.SignerOptions{}).WithType("JWT"),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("identity provider: make signer: %w", err)
 	}
 	keys, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{
-		{Key: &key.PublicKey, KeyID: kid, Algorithm: string(jose.ES256), Use: "sig"},
+		{Key: public, KeyID: kid, Algorithm: string(alg), Use: "sig"},
 	}})
 	if err != nil {
 		return nil, fmt.Errorf("identity provider: encode key set: %w", err)
@@ -97,7 +126,7 @@ func New(issuer string, random io.Reader, now func() time.Time) (http.Handler, e
 		"grant_types_supported":                 []string{"client_credentials"},
 		"response_types_supported":              []string{"token"},
 		"subject_types_supported":               []string{"public"},
-		"id_token_signing_alg_values_supported": []string{string(jose.ES256)},
+		"id_token_signing_alg_values_supported": []string{string(alg)},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("identity provider: encode configuration: %w", err)
@@ -110,7 +139,7 @@ func New(issuer string, random io.Reader, now func() time.Time) (http.Handler, e
 	})
 	mux.HandleFunc("GET /token", p.token)
 	mux.HandleFunc("POST /token", p.token)
-	return loopbackOnly(mux), nil
+	return mux, nil
 }
 
 // loopbackOnly refuses who is not on this machine, and browsers that were sent

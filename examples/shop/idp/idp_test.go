@@ -186,3 +186,44 @@ func TestNewRefuses(t *testing.T) {
 		}
 	}
 }
+
+// The demonstration's key never changes, and it answers from anywhere.
+func TestDemo(t *testing.T) {
+	t.Parallel()
+	const seed = "shop-demo-seed-please-change"
+	from := func(r *http.Request) { r.RemoteAddr, r.Host = "10.244.0.7:40000", "idp.shop.svc" }
+	var sets []string
+	for range 2 {
+		h, err := idp.NewDemo("http://idp.shop.svc", seed, rand.Reader, clock)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sets = append(sets, ask(t, h, http.MethodGet, "/jwks", "", from).Body.String())
+		var keys jose.JSONWebKeySet
+		if err := json.Unmarshal([]byte(sets[0]), &keys); err != nil {
+			t.Fatal(err)
+		}
+		if len(keys.Keys) != 1 || !keys.Keys[0].IsPublic() || strings.Contains(sets[0], `"d"`) {
+			t.Fatalf("key set %s", sets[0])
+		}
+		token, err := jwt.ParseSigned(strings.TrimSpace(ask(t, h, http.MethodGet, "/token?user=ada", "", from).Body.String()), []jose.SignatureAlgorithm{jose.EdDSA})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var claims jwt.Claims
+		if err := token.Claims(keys.Keys[0].Key, &claims); err != nil || claims.Subject != "ada" || claims.Issuer != "http://idp.shop.svc" {
+			t.Errorf("claims %+v, error %v", claims, err)
+		}
+	}
+	if sets[0] != sets[1] {
+		t.Errorf("the key changed from %s to %s", sets[0], sets[1])
+	}
+	for _, bad := range []string{"", "short"} {
+		if _, err := idp.NewDemo("http://idp.shop.svc", bad, rand.Reader, clock); err == nil {
+			t.Errorf("seed %q was accepted", bad)
+		}
+	}
+	if _, err := idp.NewDemo("", seed, rand.Reader, clock); err == nil {
+		t.Error("no issuer was accepted")
+	}
+}

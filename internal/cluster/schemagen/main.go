@@ -20,7 +20,9 @@ import (
 )
 
 // kinds are the CRDs' plural names; the experimental channel is the superset.
-var kinds = []string{"backendtlspolicies", "gatewayclasses", "gateways", "grpcroutes", "httproutes", "referencegrants"}
+var kinds = []string{
+	"backendtlspolicies", "gatewayclasses", "gateways", "grpcroutes", "httproutes", "listenersets", "referencegrants", "tlsroutes",
+}
 
 func main() {
 	if err := run(context.Background(), os.Args[1:]); err != nil {

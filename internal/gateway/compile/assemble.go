@@ -7,15 +7,20 @@ import (
 	"slices"
 	"strings"
 
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
 	"bulwark.dev/bulwark/internal/gateway/ir"
 )
 
 // variant is what can make one rule differ from listener to listener: the
-// policies of Gateway and listener, and a Gateway whose backends see its client
-// certificate.
+// policies of Gateway and listener, a Gateway whose backends see its client
+// certificate, and streams that are still encrypted.
 type variant struct {
-	gatewayPolicy, listenerPolicy *policy
-	gw                            *gateway // nil where it makes no difference
+	gatewayPolicy, setPolicy, listenerPolicy *policy
+
+	gw          *gateway // nil where it makes no difference
+	passthrough bool
+	misnamed    string // see misname
 }
 
 // explainedRule is a rule of the table with where it came from.
@@ -57,12 +62,53 @@ func (c *compiler) assemble() *ir.Table {
 	for _, g := range c.gateways {
 		for _, l := range g.listeners {
 			if l.served() {
-				t.Listeners = append(t.Listeners, l.table(rules))
+				t.Listeners = append(t.Listeners, c.listenerTable(l, rules))
 			}
 		}
 	}
-	slices.SortFunc(t.Listeners, func(a, b ir.Listener) int { return strings.Compare(a.Name, b.Name) })
+	t.Listeners = append(t.Listeners, c.closedPlaces(t.Listeners)...)
+	slices.SortFunc(t.Listeners, func(a, b ir.Listener) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), cmp.Compare(a.Port, b.Port))
+	})
 	return t
+}
+
+// closedPlaces gives a refusing listener for each that is not valid but whose
+// hostname would fall to a less specific neighbour on the port: requests that
+// were to be judged by the one must not be served by the other.
+func (c *compiler) closedPlaces(served []ir.Listener) []ir.Listener {
+	var out []ir.Listener
+	for _, g := range c.gateways {
+		for _, l := range g.listeners {
+			if l.valid() || !l.supported() || g.refused != "" || l.spec.Hostname == nil || l.hostname == "" {
+				continue
+			}
+			neighbour := slices.ContainsFunc(g.listeners, func(o *listener) bool {
+				return o.served() && o.spec.Port == l.spec.Port && o.encrypted() == l.encrypted() && covers(o.hostname, l.hostname)
+			})
+			if !neighbour {
+				continue
+			}
+			why := cmp.Or(l.conflicted.why, l.notAccepted.why)
+			place := ir.Listener{
+				Name: l.name, Addresses: g.addresses, Port: uint16(l.spec.Port), //nolint:gosec // like the neighbour's
+				Hostname: l.hostname, Refuse: &ir.Refusal{Status: statusBroken, Reason: "listener " + l.name + ": " + why},
+			}
+			if p := l.bindPort(); p != place.Port {
+				place.BindPort = p
+			}
+			if l.encrypted() {
+				place.TLS = &ir.ListenerTLS{Certificates: []ir.KeyPair{}}
+			}
+			taken := func(o ir.Listener) bool {
+				return cmp.Or(o.BindPort, o.Port) == cmp.Or(place.BindPort, place.Port) && o.Hostname == place.Hostname && overlap(o.Addresses, place.Addresses)
+			}
+			if !slices.ContainsFunc(served, taken) && !slices.ContainsFunc(out, taken) {
+				out = append(out, place)
+			}
+		}
+	}
+	return out
 }
 
 func ruleStatus(r *ir.Rule) RuleStatus {
@@ -98,7 +144,11 @@ func (c *compiler) assembleRoute(r *route) {
 		if !a.on.served() {
 			continue
 		}
-		v := variant{gatewayPolicy: a.on.gw.policy, listenerPolicy: a.on.policy}
+		v := variant{gatewayPolicy: a.on.gw.policy, listenerPolicy: a.on.policy, passthrough: a.on.passthrough}
+		v.misnamed = a.on.misnamed()
+		if a.on.set != nil {
+			v.setPolicy = a.on.set.policy
+		}
 		if a.on.gw.client != nil || a.on.gw.clientErr != "" {
 			v.gw = a.on.gw
 		}
@@ -117,6 +167,18 @@ func (c *compiler) assembleRoute(r *route) {
 			c.place(r, i, on, c.makeRule(r, i, v, on, suffix))
 		}
 	}
+}
+
+// misnamed gives the policy that may have meant the listener but names one which
+// is not there, or "".
+func (l *listener) misnamed() string {
+	switch {
+	case l.policy != nil:
+		return ""
+	case l.set != nil:
+		return l.set.misnamed
+	}
+	return l.gw.misnamed
 }
 
 // place puts the matches of a rule onto its listeners.
@@ -139,14 +201,22 @@ func (c *compiler) makeRule(r *route, n int, v variant, on []*attachment, suffix
 	out := &c.rules[to]
 	out.ID = r.id(n) + suffix
 	out.Route = ir.RouteRef{Kind: r.kind, Namespace: r.namespace, Name: r.name, RuleName: u.name, Labels: r.meta.Labels}
-	merged := merge([levelCount]*policy{v.gatewayPolicy, v.listenerPolicy, r.policy, u.policy})
+	merged := merge([levelCount]*policy{v.gatewayPolicy, v.setPolicy, v.listenerPolicy, r.policy, u.policy})
 	refusal := merged.apply(out)
 	switch {
+	case c.unread != nil:
+		refusal = c.unread
 	case r.invalid.any():
 		refusal = &ir.Refusal{Status: statusUnsupported, Reason: r.String() + ": " + r.invalid.why}
 	case u.refusal.any():
 		refusal = &ir.Refusal{Status: statusUnsupported, Reason: fmt.Sprintf("%s, rule %d: %s", r, n, u.refusal.why)}
 	case refusal != nil:
+	case v.misnamed != "":
+		refusal = &ir.Refusal{Status: statusBroken, Reason: v.misnamed}
+	case u.policy == nil && r.misnamed != "":
+		refusal = &ir.Refusal{Status: statusBroken, Reason: r.misnamed}
+	case r.kind == kindTLSRoute && len(out.Policy) > 0:
+		refusal = asStream(r, out, &merged)
 	case len(out.Policy) > 0:
 		c.checkAdmission(out, on)
 	case c.opt.Unprotected:
@@ -158,7 +228,7 @@ func (c *compiler) makeRule(r *route, n int, v variant, on []*attachment, suffix
 		// Nothing else is looked at, so nothing else is there.
 		*out = ir.Rule{ID: out.ID, Route: out.Route, Policy: out.Policy, Refuse: refusal}
 	} else {
-		c.addBackends(u, out, on[0].on.gw)
+		c.addBackends(u, out, on[0].on)
 	}
 	if c.explain {
 		e := explainedRule{id: out.ID, route: r, rule: n, merged: merged, refused: refusal}
@@ -194,33 +264,43 @@ func (c *compiler) checkAdmission(out *ir.Rule, on []*attachment) {
 	}
 }
 
-// addBackends gives the rule its backends and mirrors.
-func (c *compiler) addBackends(u *rule, out *ir.Rule, g *gateway) {
+// addBackends gives the rule its backends and mirrors, as the listener speaks to
+// them.
+func (c *compiler) addBackends(u *rule, out *ir.Rule, on *listener) {
 	for _, b := range u.backends {
 		ref := ir.BackendRef{Backend: -1, Weight: b.weight, Refuse: b.refusal, RequestHeaders: b.request, ResponseEdit: b.response}
 		if b.to != nil {
-			ref.Backend = c.backend(b.to, g)
+			ref.Backend = c.backend(b.to, on)
 		}
 		out.Backends = append(out.Backends, ref)
 	}
 	for _, m := range u.mirrors {
-		out.Mirrors = append(out.Mirrors, ir.Mirror{Backend: c.backend(m.to, g), Numerator: m.numerator, Denominator: m.denominator})
+		out.Mirrors = append(out.Mirrors, ir.Mirror{Backend: c.backend(m.to, on), Numerator: m.numerator, Denominator: m.denominator})
 	}
 }
 
-// table gives the listener's place in the table. rules maps places of making to
+// listenerTable gives the listener's place in the table. rules maps places of making to
 // those of the table.
-func (l *listener) table(rules []int) ir.Listener {
+func (c *compiler) listenerTable(l *listener, rules []int) ir.Listener {
 	out := ir.Listener{
 		Name: l.name, Addresses: l.gw.addresses, Port: uint16(l.spec.Port), //nolint:gosec // newListener checked the range
-		Hostname: l.hostname, TLS: l.tls, Refuse: l.refusal,
+		Hostname: l.hostname, TLS: l.tls, Refuse: l.refusal, Passthrough: l.passthrough,
 	}
-	patterns := slices.SortedFunc(maps.Keys(l.patterns), func(a, b string) int {
-		return cmp.Or(moreSpecific(a, b), strings.Compare(a, b))
-	})
-	for _, p := range patterns {
+	if p := l.bindPort(); p != out.Port {
+		out.BindPort = p
+	}
+	if l.spec.Protocol == gwv1.TLSProtocolType {
+		out.Streams = l.streams(rules)
+		return out
+	}
+	for _, p := range l.sortedPatterns() {
 		entries := l.patterns[p]
 		slices.SortFunc(entries, before)
+		entries, sure := byTier(entries)
+		if !sure {
+			c.rep.warn("listener %s: routes with hostnames of different length meet on %q, and which is asked first depends on their paths", l.name, p)
+		}
+		inOrder(entries)
 		host := ir.Host{Pattern: p, Matches: make([]ir.Match, 0, len(entries))}
 		for _, e := range entries {
 			m := e.Match
@@ -230,4 +310,11 @@ func (l *listener) table(rules []int) ir.Listener {
 		out.Hosts = append(out.Hosts, host)
 	}
 	return out
+}
+
+// sortedPatterns gives the hostnames of the listener, most specific first.
+func (l *listener) sortedPatterns() []string {
+	return slices.SortedFunc(maps.Keys(l.patterns), func(a, b string) int {
+		return cmp.Or(moreSpecific(a, b), strings.Compare(a, b))
+	})
 }

@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,10 +10,12 @@ import (
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// parent is one parentRef of a route that names a Gateway of ours.
+// parent is one parentRef of a route that names a Gateway of ours, or a
+// ListenerSet of one.
 type parent struct {
 	ref      gwv1.ParentReference
 	gw       *gateway
+	set      *listenerSet // nil for a Gateway
 	rejected problem
 	on       []*listener
 }
@@ -30,26 +33,15 @@ type hostPair struct{ own, pattern string }
 // attachRoutes finds the listeners that each route attaches to.
 func (c *compiler) attachRoutes() {
 	for _, r := range c.routes {
-		if len(r.refs) == 0 {
+		refs := append(slices.Clip(r.refs), c.defaultGateways(r)...)
+		if len(refs) == 0 {
 			c.rep.warn("%s names no parent, so it is not served", r)
 		}
-		for _, ref := range r.refs {
-			if or(ref.Group, gatewayGroup) != gatewayGroup || or(ref.Kind, kindGateway) != kindGateway {
+		for _, ref := range refs {
+			p := parent{ref: ref}
+			if !c.findParent(r, &p) {
 				continue
 			}
-			k := key{or(ref.Namespace, r.namespace), string(ref.Name)}
-			g := c.byName[k]
-			if g == nil {
-				if c.ix.gateways[k] == nil {
-					c.rep.Dangling = append(c.rep.Dangling, Line{
-						Object: r.String(), Section: "parent " + refString(ref, r.namespace), Condition: string(gwv1.RouteConditionAccepted),
-						Status: string(metav1.ConditionFalse), Reason: string(gwv1.RouteReasonNoMatchingParent),
-						Message: "no Gateway " + k.String(), Bad: true,
-					})
-				}
-				continue
-			}
-			p := parent{ref: ref, gw: g}
 			if p.rejected = r.rejected; !p.rejected.any() {
 				c.attachTo(r, &p)
 			}
@@ -59,6 +51,66 @@ func (c *compiler) attachRoutes() {
 	c.settleKinds()
 	for _, r := range c.routes {
 		slices.SortFunc(r.attachments, func(a, b *attachment) int { return strings.Compare(a.on.name, b.on.name) })
+	}
+}
+
+// defaultGateways gives the Gateways that a route without naming them asks for
+// (GEP-3793). One that it names anyway comes once.
+func (c *compiler) defaultGateways(r *route) []gwv1.ParentReference {
+	if r.defaults != gwv1.GatewayDefaultScopeAll {
+		return nil
+	}
+	var out []gwv1.ParentReference
+	for _, g := range c.gateways {
+		named := slices.ContainsFunc(r.refs, func(ref gwv1.ParentReference) bool {
+			return or(ref.Group, gatewayGroup) == gatewayGroup && or(ref.Kind, kindGateway) == kindGateway &&
+				g.key == key{or(ref.Namespace, r.namespace), string(ref.Name)}
+		})
+		if g.obj.Spec.DefaultScope == gwv1.GatewayDefaultScopeAll && !named {
+			out = append(out, g.ref())
+		}
+	}
+	return out
+}
+
+// findParent fills in what the reference names, or reports false where it is
+// not ours.
+func (c *compiler) findParent(r *route, p *parent) bool {
+	kind := or(p.ref.Kind, kindGateway)
+	if or(p.ref.Group, gatewayGroup) != gatewayGroup {
+		return false
+	}
+	k := key{or(p.ref.Namespace, r.namespace), string(p.ref.Name)}
+	var there bool
+	switch kind {
+	case kindGateway:
+		p.gw = c.byName[k]
+		there = c.ix.gateways[k] != nil
+	case kindListenerSet:
+		if p.set = c.sets[k]; p.set != nil {
+			p.gw = p.set.gw
+		}
+		there = c.ix.listenerSets[k] != nil
+	default:
+		return false
+	}
+	if p.gw == nil && !there {
+		c.dangling(r.String(), "parent "+refString(p.ref, r.namespace), string(gwv1.RouteConditionAccepted), "no "+kind+" "+k.String()+c.ix.hint(kind))
+	}
+	return p.gw != nil
+}
+
+// dangling reports an object whose parent does not exist.
+func (c *compiler) dangling(object, section, cond, why string) {
+	c.rep.Dangling = append(c.rep.Dangling, Line{
+		Object: object, Section: section, Condition: cond,
+		Status: string(metav1.ConditionFalse), Reason: string(gwv1.RouteReasonNoMatchingParent), Message: why, Bad: true,
+	})
+}
+
+// countRoutes counts the accepted routes of each listener.
+func (c *compiler) countRoutes() {
+	for _, r := range c.routes {
 		if r.invalid.any() {
 			continue
 		}
@@ -68,15 +120,37 @@ func (c *compiler) attachRoutes() {
 	}
 }
 
+// String names the parent.
+func (p *parent) String() string {
+	if p.set != nil {
+		return kindListenerSet + " " + p.set.String()
+	}
+	return kindGateway + " " + p.gw.String()
+}
+
+// listeners gives those that stand in the parent itself: a route of a Gateway is
+// none of its ListenerSets'.
+func (p *parent) listeners() []*listener {
+	if p.set != nil {
+		return p.set.listeners
+	}
+	return p.gw.own()
+}
+
 // attachTo attaches a route to the listeners of one parent that take it.
 func (c *compiler) attachTo(r *route, p *parent) {
-	named, admitted := 0, 0
-	for _, l := range p.gw.listeners {
+	if p.set != nil && p.set.notAllowed != "" {
+		p.rejected = problemOf(gwv1.RouteReasonNoMatchingParent, "%s is not accepted: %s", p, p.set.notAllowed)
+		return
+	}
+	named, admitted, why := 0, 0, ""
+	for _, l := range p.listeners() {
 		if p.ref.SectionName != nil && *p.ref.SectionName != l.spec.Name || p.ref.Port != nil && *p.ref.Port != l.spec.Port {
 			continue
 		}
 		named++
-		if !l.admits(c.ix, r.kind, r.namespace) {
+		if no := l.admits(c.ix, r.kind, r.namespace); no != "" {
+			why = cmp.Or(why, no)
 			continue
 		}
 		admitted++
@@ -91,11 +165,11 @@ func (c *compiler) attachTo(r *route, p *parent) {
 	}
 	switch {
 	case named == 0:
-		p.rejected = problemOf(gwv1.RouteReasonNoMatchingParent, "no listener of Gateway %s fits the parentRef", p.gw.key)
+		p.rejected = problemOf(gwv1.RouteReasonNoMatchingParent, "no listener of %s fits the parentRef", p)
 	case admitted == 0:
-		p.rejected = problemOf(gwv1.RouteReasonNotAllowedByListeners, "no listener of Gateway %s allows %ss of namespace %s", p.gw.key, r.kind, r.namespace)
+		p.rejected = problemOf(gwv1.RouteReasonNotAllowedByListeners, "no listener of %s takes the route: %s", p, why)
 	case len(p.on) == 0:
-		p.rejected = problemOf(gwv1.RouteReasonNoMatchingListenerHostname, "no hostname of the route is one of a listener of Gateway %s", p.gw.key)
+		p.rejected = problemOf(gwv1.RouteReasonNoMatchingListenerHostname, "no hostname of the route is one of a listener of %s", p)
 	}
 }
 

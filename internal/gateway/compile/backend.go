@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,7 +24,9 @@ type service struct {
 }
 
 // String gives "namespace/service:port".
-func (s *service) String() string { return fmt.Sprintf("%s:%d", s.key, s.port.Port) }
+func (s *service) String() string {
+	return s.namespace + "/" + s.name + ":" + strconv.Itoa(int(s.port.Port))
+}
 
 // backendRef is one weighted choice before its backend has its place in the
 // table. Without a service it answers refusal.
@@ -91,12 +94,12 @@ func (c *compiler) service(r *route, ref gwv1.BackendObjectReference) (*service,
 		return nil, problemOf(gwv1.RouteReasonInvalidKind, "backend %s is of kind %s, only Service is supported", ref.Name, or(ref.Kind, kindService))
 	}
 	k := key{or(ref.Namespace, r.namespace), string(ref.Name)}
-	if !c.ix.permitted(r.kind, r.namespace, kindService, k) {
-		return nil, problemOf(gwv1.RouteReasonRefNotPermitted, "no ReferenceGrant of namespace %s lets %ss of %s use Service %s", k.namespace, r.kind, r.namespace, k)
+	if err := c.ix.permit(r.kind, r.namespace, kindService, k); err != nil {
+		return nil, problemOf(gwv1.RouteReasonRefNotPermitted, "%s", err)
 	}
-	svc, ok := c.ix.services[k]
-	if !ok {
-		return nil, problemOf(gwv1.RouteReasonBackendNotFound, "no Service %s", k)
+	svc, err := c.ix.service(k)
+	if err != nil {
+		return nil, problemOf(gwv1.RouteReasonBackendNotFound, "%s", err)
 	}
 	if svc.Spec.Type == corev1.ServiceTypeExternalName {
 		// Its name could point at anything, past every namespace's guard.
@@ -113,8 +116,8 @@ func (c *compiler) service(r *route, ref gwv1.BackendObjectReference) (*service,
 	}
 	s := &service{key: k, port: &svc.Spec.Ports[i]}
 	p := s.speak(r.kind)
-	if !p.any() && s.secure && c.tls.find(s) == nil {
-		p = problemOf(gwv1.RouteReasonUnsupportedProtocol, "Service %s speaks %s, but no BackendTLSPolicy says how to verify it", s, *s.port.AppProtocol)
+	if !p.any() && r.kind != kindTLSRoute && s.secure && !c.tls.covers(s) {
+		p = problemOf(gwv1.RouteReasonUnsupportedProtocol, "Service %s speaks %s, but no BackendTLSPolicy says how to verify it%s", s, *s.port.AppProtocol, c.ix.hint(kindBackendTLSPolicy))
 	}
 	if p.any() {
 		return nil, p
@@ -127,6 +130,11 @@ func (s *service) speak(kind string) problem {
 	app := ""
 	if s.port.AppProtocol != nil {
 		app = strings.ToLower(*s.port.AppProtocol)
+	}
+	if kind == kindTLSRoute {
+		s.protocol = ir.ProtocolTCP
+		s.secure = slices.Contains([]string{"https", "wss", "kubernetes.io/wss"}, app)
+		return problem{}
 	}
 	grpc := kind == kindGRPCRoute
 	switch app {
@@ -159,29 +167,46 @@ type backendSet struct {
 	list  []ir.Backend
 	index map[string]int
 	// addresses remembers the endpoints of each Service port.
-	addresses map[string][]string
+	addresses map[servicePort][]string
 }
 
 func newBackendSet() backendSet {
-	return backendSet{index: map[string]int{}, addresses: map[string][]string{}}
+	return backendSet{index: map[string]int{}, addresses: map[servicePort][]string{}}
 }
 
-// backend gives the place of a service as one Gateway speaks to it. The name is
-// that of the Service port, with what sets it apart behind it.
-func (c *compiler) backend(s *service, g *gateway) int {
+// backend gives the place of a service as a listener speaks to it. The name is
+// that of the Service port, with what sets it apart behind it. Streams that are
+// still encrypted go on as they are, whatever a BackendTLSPolicy says.
+func (c *compiler) backend(s *service, on *listener) int {
+	g := on.gw
 	name := s.String()
-	if s.protocol == ir.ProtocolHTTP2 && s.port.AppProtocol == nil {
+	switch {
+	case s.protocol == ir.ProtocolTCP:
+		name += "/tcp"
+	case s.protocol == ir.ProtocolHTTP2 && s.port.AppProtocol == nil:
 		name += " h2"
 	}
-	policy := c.tls.find(s)
+	var policy *backendPolicy
+	if !on.passthrough {
+		var by servicePort
+		if policy, by = c.tls.find(s); policy != nil {
+			c.tls.reach(by, g)
+		}
+	}
 	if policy != nil {
-		policy.reach(g)
+		if s.protocol == ir.ProtocolTCP {
+			name += " tls"
+		}
 		switch {
 		case g.clientErr != "":
 			name += " for " + g.String()
 		case g.client != nil:
 			name += " as " + g.client.Name
 		}
+	}
+	refusal := c.unsure(s, on, policy)
+	if refusal != nil {
+		name += " refused"
 	}
 	if i, ok := c.backends.index[name]; ok {
 		return i
@@ -190,45 +215,91 @@ func (c *compiler) backend(s *service, g *gateway) int {
 	if policy != nil {
 		b.TLS, b.Refuse = policy.backend(g)
 	}
+	if refusal != nil {
+		b.Refuse = refusal
+	}
 	i := len(c.backends.list)
 	c.backends.list = append(c.backends.list, b)
 	c.backends.index[name] = i
 	return i
 }
 
-// endpoints gives the ready addresses of a Service port, sorted.
+// unsure refuses a backend of which something that decides could not be read, or
+// that would get in the clear what it wants encrypted.
+func (c *compiler) unsure(s *service, on *listener, policy *backendPolicy) *ir.Refusal {
+	refuse := func(kind, why string) *ir.Refusal {
+		return &ir.Refusal{Status: statusBroken, Reason: fmt.Sprintf("Service %s: %ss could not all be read: %s", s, kind, why)}
+	}
+	if why, ok := c.ix.unreadable(kindBackendTLSPolicy); ok && policy == nil && !on.passthrough {
+		return refuse(kindBackendTLSPolicy, why)
+	}
+	if why := c.tls.misnamed[s.key]; why != "" && policy == nil && !on.passthrough {
+		return &ir.Refusal{Status: statusBroken, Reason: why}
+	}
+	if s.protocol == ir.ProtocolTCP && s.secure && policy == nil && !on.passthrough {
+		return &ir.Refusal{Status: statusBroken, Reason: fmt.Sprintf("Service %s speaks %s, but no BackendTLSPolicy says how to verify it", s, *s.port.AppProtocol)}
+	}
+	if why, ok := c.ix.unreadable(kindEndpointSlice); ok && len(c.ix.endpoints[s.key]) == 0 {
+		return refuse(kindEndpointSlice, why)
+	}
+	return nil
+}
+
+// endpoints gives the ready addresses of a Service port, sorted. Ports of one
+// Service with the same name, or without, have the same ones.
 func (c *compiler) endpoints(s *service) []string {
-	if known, ok := c.backends.addresses[s.String()]; ok {
+	at := servicePort{s.key, s.port.Name}
+	if known, ok := c.backends.addresses[at]; ok {
 		return known
 	}
-	var out []string
-	for _, slice := range c.ix.endpoints[s.key] {
+	list := c.ix.endpoints[s.key]
+	var e *portEndpoints
+	if c.memo != nil {
+		if known, ok := c.memo.endpoints.get(at); ok && slices.Equal(known.slices, list) {
+			e = known
+		}
+	}
+	if e == nil {
+		e = readEndpoints(list, s.port.Name)
+	}
+	if c.memo != nil {
+		c.memo.endpoints.put(at, e)
+	}
+	c.rep.Warnings = append(c.rep.Warnings, e.warnings...)
+	c.backends.addresses[at] = e.out
+	return e.out
+}
+
+// readEndpoints gives the ready addresses of a named port.
+func readEndpoints(list []*discoveryv1.EndpointSlice, port string) *portEndpoints {
+	e := &portEndpoints{slices: list}
+	warn := func(format string, args ...any) { e.warnings = append(e.warnings, fmt.Sprintf(format, args...)) }
+	for _, slice := range list {
 		if slice.AddressType == discoveryv1.AddressTypeFQDN {
-			c.rep.warn("EndpointSlice %s: addresses of type FQDN are not used", keyOf(slice))
+			warn("EndpointSlice %s: addresses of type FQDN are not used", keyOf(slice))
 			continue
 		}
-		port := slicePort(slice, s.port.Name)
-		if port == 0 {
+		number := slicePort(slice, port)
+		if number == 0 {
 			continue
 		}
-		for _, e := range slice.Endpoints {
-			if e.Conditions.Ready != nil && !*e.Conditions.Ready {
+		for _, x := range slice.Endpoints {
+			if x.Conditions.Ready != nil && !*x.Conditions.Ready {
 				continue
 			}
-			for _, a := range e.Addresses {
+			for _, a := range x.Addresses {
 				ip, err := netip.ParseAddr(a)
 				if err != nil || ip.Zone() != "" {
-					c.rep.warn("EndpointSlice %s: %q is no IP address", keyOf(slice), a)
+					warn("EndpointSlice %s: %q is no IP address", keyOf(slice), a)
 					continue
 				}
-				out = append(out, netip.AddrPortFrom(ip.Unmap(), port).String())
+				e.out = append(e.out, netip.AddrPortFrom(ip.Unmap(), number).String())
 			}
 		}
 	}
-	slices.Sort(out)
-	out = slices.Compact(out)
-	c.backends.addresses[s.String()] = out
-	return out
+	slices.Sort(e.out)
+	e.out = slices.Compact(e.out)
+	return e
 }
 
 // slicePort gives the port that stands for a Service's port of that name, or 0.

@@ -20,7 +20,6 @@ type backendPolicy struct {
 	// broken refuses the backend; unresolved is what its references lack.
 	broken, unresolved problem
 	targets            []backendTarget
-	gateways           []*gateway // that use it
 }
 
 // backendTarget is one target of a policy and why the policy is not in force
@@ -40,25 +39,43 @@ type servicePort struct {
 type backendPolicies struct {
 	all   []*backendPolicy
 	force map[servicePort]*backendPolicy
+	// misnamed are the Services of which a policy names a port that is not
+	// there: which one was meant is not known.
+	misnamed map[key]string
+	// reached are the Gateways that ask for a Service port by the policy in
+	// force there.
+	reached map[servicePort][]*gateway
 }
 
-// find gives the policy for a Service port, or nil. One that names the port
-// wins over one that names the Service.
-func (b *backendPolicies) find(s *service) *backendPolicy {
-	if len(b.force) == 0 {
-		return nil
+// find gives the policy for a Service port and what it was found by, or nil. One
+// that names the port wins over one that names the Service.
+func (b *backendPolicies) find(s *service) (*backendPolicy, servicePort) {
+	named := servicePort{s.key, s.port.Name}
+	if p := b.force[named]; p != nil && s.port.Name != "" {
+		return p, named
 	}
-	if p := b.force[servicePort{s.key, s.port.Name}]; p != nil && s.port.Name != "" {
-		return p
+	whole := servicePort{s.key, ""}
+	return b.force[whole], whole
+}
+
+// covers reports whether any policy speaks of a Service port, be it to refuse.
+func (b *backendPolicies) covers(s *service) bool {
+	p, _ := b.find(s)
+	return p != nil
+}
+
+// reach notes that a Gateway asks for what a policy covers.
+func (b *backendPolicies) reach(sp servicePort, g *gateway) {
+	if !slices.Contains(b.reached[sp], g) {
+		b.reached[sp] = append(b.reached[sp], g)
 	}
-	return b.force[servicePort{s.key, ""}]
 }
 
 // buildBackendPolicies judges all BackendTLSPolicies and settles which is in
 // force where. A broken one stays in force: its backend is never asked without
 // TLS.
 func (c *compiler) buildBackendPolicies() *backendPolicies {
-	out := &backendPolicies{force: map[servicePort]*backendPolicy{}}
+	out := &backendPolicies{force: map[servicePort]*backendPolicy{}, misnamed: map[key]string{}, reached: map[servicePort][]*gateway{}}
 	for _, obj := range c.ix.BackendTLSPolicies {
 		p := &backendPolicy{key: keyOf(obj), obj: obj}
 		c.judgeBackendPolicy(p)
@@ -71,12 +88,15 @@ func (c *compiler) buildBackendPolicies() *backendPolicies {
 	for _, p := range byAge {
 		for _, ref := range p.obj.Spec.TargetRefs {
 			t := backendTarget{ref: ref}
-			sp := servicePort{key{p.namespace, string(ref.Name)}, or(ref.SectionName, "")}
+			sp := t.at(p)
 			switch first := out.force[sp]; {
 			case ref.Group != "" || ref.Kind != kindService:
 				t.lost = problemOf(gwv1.PolicyReasonInvalid, "targets of kind %s are not supported, only Service", ref.Kind)
 			case c.missing(sp) != "":
 				t.lost = problemOf(gwv1.PolicyReasonTargetNotFound, "%s", c.missing(sp))
+				if out.misnamed[sp.key] == "" {
+					out.misnamed[sp.key] = "BackendTLSPolicy " + p.String() + ": " + t.lost.why
+				}
 			case first != nil && first != p:
 				t.lost = problemOf(gwv1.PolicyReasonConflicted, "BackendTLSPolicy %s is older and in force", first.key)
 			default:
@@ -89,9 +109,9 @@ func (c *compiler) buildBackendPolicies() *backendPolicies {
 }
 
 func (c *compiler) missing(sp servicePort) string {
-	svc, ok := c.ix.services[sp.key]
-	if !ok {
-		return fmt.Sprintf("no Service %s", sp.key)
+	svc, err := c.ix.service(sp.key)
+	if err != nil {
+		return err.Error()
 	}
 	if sp.port == "" {
 		return ""
@@ -205,37 +225,48 @@ func (p *backendPolicy) backend(g *gateway) (*ir.BackendTLS, *ir.Refusal) {
 	return &t, nil
 }
 
-func (p *backendPolicy) reach(g *gateway) {
-	if !slices.Contains(p.gateways, g) {
-		p.gateways = append(p.gateways, g)
-	}
-}
-
-// status gives the policy's conditions for each Gateway that uses it, or for
-// its targets where none does.
-func (p *backendPolicy) status(controller string) PolicyStatus {
+// status gives the policy's conditions for each Gateway that asks for one of its
+// targets, won or lost, or for the target where none does.
+func (p *backendPolicy) status(controller string, reached map[servicePort][]*gateway) PolicyStatus {
 	gen := p.obj.Generation
-	out := PolicyStatus{Kind: "BackendTLSPolicy", Namespace: p.namespace, Name: p.name}
+	out := PolicyStatus{Kind: kindBackendTLSPolicy, Namespace: p.namespace, Name: p.name}
 	resolved := of(gwv1.BackendTLSPolicyConditionResolvedRefs, p.unresolved, gwv1.BackendTLSPolicyReasonResolvedRefs, gen)
+	byRef := map[string]int{}
 	add := func(ref gwv1.ParentReference, accepted problem) {
-		out.Ancestors = append(out.Ancestors, gwv1.PolicyAncestorStatus{
+		a := gwv1.PolicyAncestorStatus{
 			AncestorRef: ref, ControllerName: gwv1.GatewayController(controller),
 			Conditions: []metav1.Condition{of(gwv1.PolicyConditionAccepted, accepted, gwv1.PolicyReasonAccepted, gen), resolved},
-		})
+		}
+		name := refString(ref, p.namespace)
+		i, seen := byRef[name]
+		switch {
+		case !seen:
+			byRef[name] = len(out.Ancestors)
+			out.Ancestors = append(out.Ancestors, a)
+		case out.Ancestors[i].Conditions[0].Status == metav1.ConditionTrue:
+			out.Ancestors[i] = a
+		}
 	}
-	slices.SortFunc(p.gateways, func(a, b *gateway) int { return a.compare(b.key) })
-	for _, g := range p.gateways {
-		add(g.ref(), p.broken)
+	used := false
+	for _, t := range p.targets {
+		used = used || len(reached[t.at(p)]) > 0
 	}
 	for _, t := range p.targets {
-		if !t.lost.any() && len(p.gateways) > 0 {
-			continue
-		}
 		accepted := p.broken
 		if t.lost.any() {
 			accepted = t.lost
 		}
-		add(parentRef(kindService, key{p.namespace, string(t.ref.Name)}, or(t.ref.SectionName, "")), accepted)
+		for _, g := range reached[t.at(p)] {
+			add(g.ref(), accepted)
+		}
+		if len(reached[t.at(p)]) == 0 && (t.lost.any() || !used) {
+			add(parentRef(kindService, key{p.namespace, string(t.ref.Name)}, or(t.ref.SectionName, "")), accepted)
+		}
 	}
 	return out
+}
+
+// at gives the Service port that a policy's target names.
+func (t *backendTarget) at(p *backendPolicy) servicePort {
+	return servicePort{key{p.namespace, string(t.ref.Name)}, or(t.ref.SectionName, "")}
 }

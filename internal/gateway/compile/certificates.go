@@ -57,20 +57,23 @@ func authorities(bundle []byte, onlyCA bool) (string, error) {
 
 // authoritiesOf reads "ca.crt" of a Secret or ConfigMap.
 func (ix *index) authoritiesOf(kind string, k key, onlyCA bool) (string, error) {
+	var object any
 	var bundle []byte
 	var ok bool
 	switch kind {
 	case kindSecret:
-		s, found := ix.secrets[k]
-		if !found {
-			return "", fmt.Errorf("no Secret %s", k)
+		s, err := ix.secret(k)
+		if err != nil {
+			return "", err
 		}
+		object = s
 		bundle, ok = value(s, caKey)
 	case kindConfigMap:
-		m, found := ix.configMaps[k]
-		if !found {
-			return "", fmt.Errorf("no ConfigMap %s", k)
+		m, err := ix.configMap(k)
+		if err != nil {
+			return "", err
 		}
+		object = m
 		var v string
 		v, ok = text(m, caKey)
 		bundle = []byte(v)
@@ -80,20 +83,47 @@ func (ix *index) authoritiesOf(kind string, k key, onlyCA bool) (string, error) 
 	if !ok {
 		return "", fmt.Errorf("%s %s has no key %q", kind, k, caKey)
 	}
-	out, err := authorities(bundle, onlyCA)
-	if err != nil {
-		return "", fmt.Errorf("%s %s, %s: %w", kind, k, caKey, err)
+	parse := func() authorityOrErr {
+		out, err := authorities(bundle, onlyCA)
+		if err != nil {
+			return authorityOrErr{"", fmt.Errorf("%s %s, %s: %w", kind, k, caKey, err)}
+		}
+		return authorityOrErr{out, nil}
 	}
-	return out, nil
+	if ix.memo == nil {
+		v := parse()
+		return v.pem, v.err
+	}
+	at := authorityKey{object, onlyCA}
+	v, known := ix.memo.authorities.get(at)
+	if !known {
+		v = parse()
+	}
+	ix.memo.authorities.put(at, v)
+	return v.pem, v.err
 }
 
-// keyPair reads a Secret of type kubernetes.io/tls. No error names any of its
-// content.
+// keyPair reads a Secret of type kubernetes.io/tls.
 func (ix *index) keyPair(k key) (ir.KeyPair, error) {
-	s, ok := ix.secrets[k]
-	if !ok {
-		return ir.KeyPair{}, fmt.Errorf("no Secret %s", k)
+	s, err := ix.secret(k)
+	if err != nil {
+		return ir.KeyPair{}, err
 	}
+	if ix.memo == nil {
+		return parseKeyPair(s)
+	}
+	v, known := ix.memo.pairs.get(s)
+	if !known {
+		v.pair, v.err = parseKeyPair(s)
+	}
+	ix.memo.pairs.put(s, v)
+	return v.pair, v.err
+}
+
+// parseKeyPair checks a certificate and its key. No error names any of its
+// content.
+func parseKeyPair(s *corev1.Secret) (ir.KeyPair, error) {
+	k := keyOf(s)
 	if s.Type != "" && s.Type != corev1.SecretTypeTLS {
 		return ir.KeyPair{}, fmt.Errorf("the Secret %s is of type %s, not %s", k, s.Type, corev1.SecretTypeTLS)
 	}

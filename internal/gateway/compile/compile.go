@@ -95,56 +95,69 @@ type Options struct {
 // Compile gives the table to serve and the report on every object it judged.
 // It never fails: see the package comment.
 func Compile(in Input, opt Options) (*ir.Table, *Report) {
-	c := newCompiler(in, opt)
+	c := newCompiler(in, opt, nil)
 	table := c.run()
 	return table, c.rep
 }
 
 // compiler holds one run of Compile.
 type compiler struct {
-	opt Options
-	ix  *index
-	rep *Report
+	opt  Options
+	ix   *index
+	rep  *Report
+	memo *memo // nil for a run that stands alone
 
 	gateways []*gateway // ours, by namespace and name
 	byName   map[key]*gateway
-	routes   []*route // by kind, namespace and name
+	sets     map[key]*listenerSet // of our Gateways
+	routes   []*route             // by kind, namespace and name
 
 	policies  []*policy
 	attached  map[target]*policy // the policy in force on each target
 	tls       *backendPolicies
 	backends  backendSet
-	rules     []ir.Rule // in the order of their making, sorted at the end
-	explain   bool      // fill in explained
+	rules     []ir.Rule   // in the order of their making, sorted at the end
+	unread    *ir.Refusal // of every rule, where policies could not be read
+	explain   bool        // fill in explained
 	explained []explainedRule
 }
 
-func newCompiler(in Input, opt Options) *compiler {
+func newCompiler(in Input, opt Options, m *memo) *compiler {
 	if opt.ControllerName == "" {
 		opt.ControllerName = DefaultController
 	}
 	if len(opt.DefaultAddresses) == 0 {
 		opt.DefaultAddresses = []string{defaultAddress}
 	}
-	return &compiler{
-		opt: opt, ix: newIndex(in), rep: &Report{},
+	c := &compiler{
+		opt: opt, ix: newIndex(in, m), rep: &Report{}, memo: m,
 		byName:   map[key]*gateway{},
+		sets:     map[key]*listenerSet{},
 		attached: map[target]*policy{},
 		backends: newBackendSet(),
 	}
+	for _, u := range in.Unreadable {
+		c.rep.warn("objects of kind %s could not all be read: %s", u.Kind, u.Reason)
+	}
+	if why, ok := c.ix.unreadable(kindSecurityPolicy); ok {
+		c.unread = &ir.Refusal{Status: statusBroken, Reason: "SecurityPolicies could not all be read: " + why}
+	}
+	return c
 }
 
 func (c *compiler) run() *ir.Table {
 	c.buildGateways()
 	c.buildRoutes()
+	c.attachRoutes()
 	c.buildPolicies()
 	c.tls = c.buildBackendPolicies()
 	c.resolveRoutes()
-	c.attachRoutes()
+	c.countRoutes()
 	table := c.assemble()
 	c.reportGateways()
 	c.reportRoutes()
 	c.reportPolicies()
+	c.reportUses()
 	c.rep.finish()
 	return table
 }

@@ -49,7 +49,7 @@ type FieldExplanation struct {
 // "namespace/name" or "name". An error says that there is no such route, or more
 // than one, and which there are.
 func Explain(in Input, opt Options, name string) (*Explanation, error) {
-	c := newCompiler(in, opt)
+	c := newCompiler(in, opt, nil)
 	c.explain = true
 	c.run()
 	var known, named []string
@@ -111,6 +111,8 @@ func (e *explainedRule) level(level int) string {
 	switch level {
 	case levelGateway:
 		return "Gateway"
+	case levelSet:
+		return "ListenerSet"
 	case levelListener:
 		return "listener"
 	case levelRoute:

@@ -52,7 +52,7 @@ func (c *compiler) filter(r *route, u *rule, f *gwv1.HTTPRouteFilter) (err error
 	case gwv1.HTTPRouteFilterURLRewrite:
 		u.base.Rewrite, err = rewrite(f.URLRewrite, u.matches)
 	case gwv1.HTTPRouteFilterCORS:
-		u.base.CORS, err = corsFilter(r, f.CORS)
+		u.base.CORS, err = corsFilter(r, f.CORS, c.rep.warn)
 	case gwv1.HTTPRouteFilterRequestMirror:
 		err = c.mirror(r, u, f.RequestMirror)
 	case gwv1.HTTPRouteFilterExtensionRef, gwv1.HTTPRouteFilterExternalAuth:
@@ -241,7 +241,7 @@ func anyOrigin(list []string) bool {
 	})
 }
 
-func corsFilter(r *route, f *gwv1.HTTPCORSFilter) (*ir.CORS, error) {
+func corsFilter(r *route, f *gwv1.HTTPCORSFilter, warn func(string, ...any)) (*ir.CORS, error) {
 	if f == nil {
 		return nil, errEmptyFilter
 	}
@@ -270,8 +270,9 @@ func corsFilter(r *route, f *gwv1.HTTPCORSFilter) (*ir.CORS, error) {
 	}
 	out.AllowCredentials = f.AllowCredentials != nil && *f.AllowCredentials
 	if out.AllowCredentials && anyOrigin(out.AllowOrigins) {
-		// Gateway API would have it, but then the same-origin policy is gone.
-		return nil, errors.New("allowCredentials with an origin of any host would let every site act for its visitors")
+		// Gateway API has the origin echoed then, so it is served; a
+		// SecurityPolicy that asks for the same is refused.
+		warn("%s: CORS with allowCredentials and an origin of any host lets every site act for its visitors", r)
 	}
 	return out, nil
 }

@@ -155,6 +155,10 @@ func parse(tb testing.TB, in *Input, docs string) {
 			in.HTTPRoutes = append(in.HTTPRoutes, decode[gwv1.HTTPRoute](tb, doc))
 		case "GRPCRoute":
 			in.GRPCRoutes = append(in.GRPCRoutes, decode[gwv1.GRPCRoute](tb, doc))
+		case "TLSRoute":
+			in.TLSRoutes = append(in.TLSRoutes, decode[gwv1.TLSRoute](tb, doc))
+		case "ListenerSet":
+			in.ListenerSets = append(in.ListenerSets, decode[gwv1.ListenerSet](tb, doc))
 		case "ReferenceGrant":
 			in.ReferenceGrants = append(in.ReferenceGrants, decode[gwv1.ReferenceGrant](tb, doc))
 		case "BackendTLSPolicy":
@@ -192,6 +196,8 @@ func (in Input) shuffled(swap func(n int, swap func(i, j int))) Input {
 	mix(&in.Gateways, swap)
 	mix(&in.HTTPRoutes, swap)
 	mix(&in.GRPCRoutes, swap)
+	mix(&in.TLSRoutes, swap)
+	mix(&in.ListenerSets, swap)
 	mix(&in.ReferenceGrants, swap)
 	mix(&in.BackendTLSPolicies, swap)
 	mix(&in.SecurityPolicies, swap)

@@ -2,6 +2,7 @@ package compile
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -17,12 +18,14 @@ const gatewayGroup = "gateway.networking.k8s.io"
 
 // The kinds that references name.
 const (
-	kindGateway   = "Gateway"
-	kindHTTPRoute = "HTTPRoute"
-	kindGRPCRoute = "GRPCRoute"
-	kindService   = "Service"
-	kindSecret    = "Secret"
-	kindConfigMap = "ConfigMap"
+	kindGateway     = "Gateway"
+	kindListenerSet = "ListenerSet"
+	kindHTTPRoute   = "HTTPRoute"
+	kindGRPCRoute   = "GRPCRoute"
+	kindTLSRoute    = "TLSRoute"
+	kindService     = "Service"
+	kindSecret      = "Secret"
+	kindConfigMap   = "ConfigMap"
 )
 
 // key names an object of a kind.
@@ -40,15 +43,20 @@ func keyOf(o metav1.Object) key { return key{o.GetNamespace(), o.GetName()} }
 // index is the input sorted, with what lookups need.
 type index struct {
 	Input
-	classes    map[string]*gwv1.GatewayClass
-	gateways   map[key]*gwv1.Gateway
-	services   map[key]*corev1.Service
-	secrets    map[key]*corev1.Secret
-	configMaps map[key]*corev1.ConfigMap
-	inSpace    map[string][]*corev1.Secret
-	namespaces map[string]labels.Set
-	endpoints  map[key][]*discoveryv1.EndpointSlice // by Service
-	grants     map[grant]struct{}
+	classes      map[string]*gwv1.GatewayClass
+	gateways     map[key]*gwv1.Gateway
+	listenerSets map[key]*gwv1.ListenerSet
+	services     map[key]*corev1.Service
+	secrets      map[key]*corev1.Secret
+	configMaps   map[key]*corev1.ConfigMap
+	inSpace      map[string][]*corev1.Secret
+	namespaces   map[string]labels.Set
+	endpoints    map[key][]*discoveryv1.EndpointSlice // by Service
+	grants       map[grant]struct{}
+	unread       map[string]string // why a kind could not be read, or not all of it
+	uses         map[Use]struct{}  // what was looked up
+	memo         *memo
+	tracing      *trace // notes what is looked up, where set
 }
 
 // grant is one permission of a ReferenceGrant. An empty name permits all.
@@ -58,13 +66,16 @@ type grant struct {
 	to                                 key
 }
 
-func newIndex(in Input) *index {
+func newIndex(in Input, m *memo) *index {
 	ix := &index{
+		memo: m,
 		Input: Input{
 			GatewayClasses:     sorted(in.GatewayClasses),
 			Gateways:           sorted(in.Gateways),
 			HTTPRoutes:         sorted(in.HTTPRoutes),
 			GRPCRoutes:         sorted(in.GRPCRoutes),
+			TLSRoutes:          sorted(in.TLSRoutes),
+			ListenerSets:       sorted(in.ListenerSets),
 			ReferenceGrants:    sorted(in.ReferenceGrants),
 			BackendTLSPolicies: sorted(in.BackendTLSPolicies),
 			SecurityPolicies:   sorted(in.SecurityPolicies),
@@ -79,11 +90,17 @@ func newIndex(in Input) *index {
 		namespaces: map[string]labels.Set{},
 		endpoints:  map[key][]*discoveryv1.EndpointSlice{},
 		grants:     map[grant]struct{}{},
+		unread:     map[string]string{},
+		uses:       map[Use]struct{}{},
+	}
+	for _, u := range in.Unreadable {
+		ix.unread[u.Kind] = u.Reason
 	}
 	for _, c := range ix.GatewayClasses {
 		ix.classes[c.Name] = c
 	}
 	ix.gateways = byKey(ix.Gateways)
+	ix.listenerSets = byKey(ix.ListenerSets)
 	ix.services = byKey(ix.Services)
 	ix.secrets = byKey(ix.Secrets)
 	ix.configMaps = byKey(ix.ConfigMaps)
@@ -134,6 +151,14 @@ func (ix *index) permitted(fromKind, fromNamespace, toKind string, to key) bool 
 	g.to.name = ""
 	_, ok := ix.grants[g]
 	return ok
+}
+
+// permit is permitted with an error that says what is missing.
+func (ix *index) permit(fromKind, fromNamespace, toKind string, to key) error {
+	if ix.permitted(fromKind, fromNamespace, toKind, to) {
+		return nil
+	}
+	return fmt.Errorf("no ReferenceGrant of namespace %s lets %ss of %s use %s %s%s", to.namespace, fromKind, fromNamespace, toKind, to, ix.hint(kindReferenceGrant))
 }
 
 // labelsOf gives the labels of a namespace with the one that the API server

@@ -1,11 +1,8 @@
 package compile
 
 import (
-	"crypto/tls"
 	"fmt"
-	"maps"
 	"slices"
-	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -17,16 +14,24 @@ import (
 // listener is one listener of a Gateway of ours.
 type listener struct {
 	gw       *gateway
+	set      *listenerSet // nil for one of the Gateway's own
 	spec     *gwv1.Listener
-	name     string // "namespace/gateway/listener"
+	name     string // "namespace/gateway/listener", or "namespace/gateway/namespace/set/listener"
 	hostname string
 	tls      *ir.ListenerTLS
+	// passthrough leaves TLS to the backends.
+	passthrough bool
 	// refusal answers everything: the listener is bound, but cannot serve.
 	refusal *ir.Refusal
 
 	// The conditions where they are not the good ones. A listener that is not
 	// accepted or that conflicts is not bound.
 	notAccepted, conflicted, unresolved problem
+	// overlaps says that another listener's hostname covers this one's, or is
+	// covered by it.
+	overlaps bool
+	// unplaced is why a valid listener cannot be bound where it was placed.
+	unplaced problem
 
 	kinds    []string // of routes that may attach, without repetition
 	routes   map[*route]bool
@@ -43,13 +48,44 @@ func problemOf[R ~string](reason R, format string, args ...any) problem {
 	return problem{string(reason), fmt.Sprintf(format, args...)}
 }
 
-func (l *listener) supported() bool {
-	return l.spec.Protocol == gwv1.HTTPProtocolType || l.spec.Protocol == gwv1.HTTPSProtocolType
+// routeKinds gives the kinds of routes that a protocol can serve.
+func routeKinds(p gwv1.ProtocolType) []string {
+	switch p { //nolint:exhaustive // all others are not supported
+	case gwv1.HTTPProtocolType, gwv1.HTTPSProtocolType:
+		return []string{kindHTTPRoute, kindGRPCRoute}
+	case gwv1.TLSProtocolType:
+		return []string{kindTLSRoute}
+	}
+	return nil
+}
+
+func (l *listener) supported() bool { return routeKinds(l.spec.Protocol) != nil }
+
+// valid reports whether the listener can be bound, once there is a place.
+func (l *listener) valid() bool {
+	return l.gw.refused == "" && !l.notAccepted.any() && !l.conflicted.any()
 }
 
 // served reports whether the listener is bound.
 func (l *listener) served() bool {
-	return l.gw.refused == "" && !l.notAccepted.any() && !l.conflicted.any()
+	return l.valid() && !l.unplaced.any() && len(l.gw.addresses) > 0 && l.bindPort() != 0
+}
+
+// bindPort gives the port to bind, or 0 where there is none yet.
+func (l *listener) bindPort() uint16 {
+	if p := l.gw.placed; p != nil {
+		return p.Ports[l.spec.Port]
+	}
+	return uint16(l.spec.Port) //nolint:gosec // only asked of valid listeners, and newListener checked the range
+}
+
+// owner gives the kind and namespace of the object that the listener stands in:
+// it is what references of the listener are made from.
+func (l *listener) owner() (kind, namespace string) {
+	if l.set != nil {
+		return kindListenerSet, l.set.namespace
+	}
+	return kindGateway, l.gw.namespace
 }
 
 func (l *listener) refuseAs(reason gwv1.ListenerConditionReason, why string) {
@@ -73,13 +109,16 @@ func (l *listener) unresolve(reason gwv1.ListenerConditionReason, why string) {
 	l.refusal = &ir.Refusal{Status: statusBroken, Reason: "listener " + l.name + ": " + why}
 }
 
-func (c *compiler) newListener(g *gateway, spec *gwv1.Listener) *listener {
+func (c *compiler) newListener(g *gateway, set *listenerSet, spec *gwv1.Listener) *listener {
 	l := &listener{
-		gw: g, spec: spec, name: g.String() + "/" + string(spec.Name),
+		gw: g, set: set, spec: spec, name: g.String() + "/" + string(spec.Name),
 		routes: map[*route]bool{}, patterns: map[string][]*entry{},
 	}
+	if set != nil {
+		l.name = g.String() + "/" + set.String() + "/" + string(spec.Name)
+	}
 	if !l.supported() {
-		l.refuseAs(gwv1.ListenerReasonUnsupportedProtocol, fmt.Sprintf("protocol %s is not supported, only HTTP and HTTPS", spec.Protocol))
+		l.refuseAs(gwv1.ListenerReasonUnsupportedProtocol, fmt.Sprintf("protocol %s is not supported, only HTTP, HTTPS and TLS", spec.Protocol))
 		return l
 	}
 	if spec.Name == "" {
@@ -96,8 +135,8 @@ func (c *compiler) newListener(g *gateway, spec *gwv1.Listener) *listener {
 		l.hostname = h
 	}
 	l.allowedKinds()
-	if spec.Protocol == gwv1.HTTPSProtocolType {
-		c.terminateTLS(l)
+	if l.encrypted() {
+		c.listenerTLS(l)
 	} else if spec.TLS != nil {
 		l.refuseAs(gwv1.ListenerReasonUnsupportedValue, "tls is set, but protocol HTTP does not use it")
 	}
@@ -106,7 +145,7 @@ func (c *compiler) newListener(g *gateway, spec *gwv1.Listener) *listener {
 
 // allowedKinds fills in the kinds of routes that may attach.
 func (l *listener) allowedKinds() {
-	all := []string{kindHTTPRoute, kindGRPCRoute}
+	all := routeKinds(l.spec.Protocol)
 	if l.spec.AllowedRoutes == nil || len(l.spec.AllowedRoutes.Kinds) == 0 {
 		l.kinds = all
 		return
@@ -116,7 +155,7 @@ func (l *listener) allowedKinds() {
 		switch {
 		case group != gatewayGroup || !slices.Contains(all, kind):
 			if !l.unresolved.any() {
-				l.unresolved = problemOf(gwv1.ListenerReasonInvalidRouteKinds, "routes of kind %s are not supported", kind)
+				l.unresolved = problemOf(gwv1.ListenerReasonInvalidRouteKinds, "routes of kind %s are not supported with protocol %s", kind, l.spec.Protocol)
 			}
 		case !slices.Contains(l.kinds, kind):
 			l.kinds = append(l.kinds, kind)
@@ -124,123 +163,10 @@ func (l *listener) allowedKinds() {
 	}
 }
 
-// terminateTLS reads certificates, client validation and options of an HTTPS
-// listener. If any certificate is missing none is served: the handshake fails
-// rather than showing another name's.
-func (c *compiler) terminateTLS(l *listener) {
-	l.tls = &ir.ListenerTLS{Certificates: []ir.KeyPair{}, MinVersion: tls.VersionTLS12}
-	spec := l.spec.TLS
-	if spec == nil {
-		l.unresolve(gwv1.ListenerReasonInvalidCertificateRef, "protocol HTTPS needs tls.certificateRefs")
-		return
-	}
-	if mode := or(spec.Mode, string(gwv1.TLSModeTerminate)); mode != string(gwv1.TLSModeTerminate) {
-		l.refuseAs(gwv1.ListenerReasonUnsupportedValue, fmt.Sprintf("tls.mode %s is not supported with protocol HTTPS", mode))
-		return
-	}
-	l.tlsOptions(spec.Options)
-	if len(spec.CertificateRefs) == 0 {
-		l.unresolve(gwv1.ListenerReasonInvalidCertificateRef, "tls.certificateRefs is empty")
-	}
-	for _, ref := range spec.CertificateRefs {
-		pair, reason, err := c.secretRef(l.gw, ref)
-		if err != nil {
-			l.unresolve(reason, err.Error())
-			continue
-		}
-		l.tls.Certificates = append(l.tls.Certificates, pair)
-	}
-	if l.unresolved.any() && l.refusal != nil {
-		l.tls.Certificates = []ir.KeyPair{}
-	}
-	c.clientValidation(l)
-}
-
-// tlsOptions reads the options we know. Of our own ones an unknown key or value
-// is refused; those of others are none of our business.
-func (l *listener) tlsOptions(options map[gwv1.AnnotationKey]gwv1.AnnotationValue) {
-	prefix := strings.SplitAfter(MinTLSVersionOption, "/")[0]
-	for _, k := range slices.Sorted(maps.Keys(options)) {
-		v := options[k]
-		if !strings.HasPrefix(string(k), prefix) {
-			continue
-		}
-		switch {
-		case k == MinTLSVersionOption && v == "1.2":
-		case k == MinTLSVersionOption && v == "1.3":
-			l.tls.MinVersion = tls.VersionTLS13
-		case k == MinTLSVersionOption:
-			l.refuseAs(gwv1.ListenerReasonUnsupportedValue, fmt.Sprintf("tls.options %s must be 1.2 or 1.3, not %q", k, v))
-		default:
-			l.refuseAs(gwv1.ListenerReasonUnsupportedValue, fmt.Sprintf("tls.options %s is not known, only %s is", k, MinTLSVersionOption))
-		}
-	}
-}
-
-// clientValidation reads the Gateway's frontend client-certificate validation
-// for the listener's port.
-func (c *compiler) clientValidation(l *listener) {
-	t := l.gw.obj.Spec.TLS
-	if t == nil || t.Frontend == nil {
-		return
-	}
-	v := t.Frontend.Default.Validation
-	for _, p := range t.Frontend.PerPort {
-		if p.Port == l.spec.Port {
-			v = p.TLS.Validation
-		}
-	}
-	if v == nil {
-		return
-	}
-	var bundle strings.Builder
-	for _, ref := range v.CACertificateRefs {
-		ca, reason, err := c.frontendCA(l.gw, ref)
-		if err != nil {
-			if !l.unresolved.any() {
-				l.unresolved = problemOf(reason, "%s", err)
-			}
-			continue
-		}
-		bundle.WriteString(ca)
-	}
-	if bundle.Len() == 0 {
-		l.refuseAs(gwv1.ListenerReasonNoValidCACertificate, "client certificates must be verified, but no certificate authority can be read")
-		return
-	}
-	switch v.Mode {
-	case "", gwv1.AllowValidOnly:
-		l.tls.ClientCA, l.tls.RequireClient = bundle.String(), true
-	case gwv1.AllowInsecureFallback:
-		// Whatever the client presents is let in, so nothing is judged here;
-		// rules may still ask for a certificate and verify it themselves.
-		l.tls.RequestClient = true
-		l.gw.insecureClients = true
-	default:
-		l.refuseAs(gwv1.ListenerReasonUnsupportedValue, fmt.Sprintf("client validation mode %q is not known", v.Mode))
-	}
-}
-
-func (c *compiler) frontendCA(g *gateway, ref gwv1.ObjectReference) (string, gwv1.ListenerConditionReason, error) {
-	kind := string(ref.Kind)
-	if ref.Group != "" || kind != kindConfigMap && kind != kindSecret {
-		return "", gwv1.ListenerReasonInvalidCACertificateKind, fmt.Errorf("certificate authorities are in a ConfigMap or Secret, not in %s %q", kind, ref.Group)
-	}
-	k := key{or(ref.Namespace, g.namespace), string(ref.Name)}
-	if !c.ix.permitted(kindGateway, g.namespace, kind, k) {
-		return "", gwv1.ListenerReasonRefNotPermitted, fmt.Errorf("no ReferenceGrant of namespace %s lets Gateways of %s use %s %s", k.namespace, g.namespace, kind, k)
-	}
-	ca, err := c.ix.authoritiesOf(kind, k, true)
-	if err != nil {
-		return "", gwv1.ListenerReasonInvalidCACertificateRef, err
-	}
-	return ca, "", nil
-}
-
-// admits reports whether routes of that kind and namespace may attach.
-func (l *listener) admits(ix *index, kind, namespace string) bool {
+// admits gives why routes of that kind and namespace may not attach, or "".
+func (l *listener) admits(ix *index, kind, namespace string) string {
 	if !slices.Contains(l.kinds, kind) {
-		return false
+		return fmt.Sprintf("%ss are not allowed", kind)
 	}
 	from, selector := gwv1.NamespacesFromSame, (*metav1.LabelSelector)(nil)
 	if a := l.spec.AllowedRoutes; a != nil && a.Namespaces != nil {
@@ -249,16 +175,36 @@ func (l *listener) admits(ix *index, kind, namespace string) bool {
 		}
 		selector = a.Namespaces.Selector
 	}
+	why := fmt.Sprintf("routes of namespace %s are not allowed", namespace)
 	switch from {
 	case gwv1.NamespacesFromAll:
-		return true
+		return ""
 	case gwv1.NamespacesFromSame:
-		return namespace == l.gw.namespace
+		if _, own := l.owner(); namespace == own {
+			return ""
+		}
 	case gwv1.NamespacesFromSelector:
-		return matches(selector, ix.labelsOf(namespace))
+		if ix.selects(selector, namespace) {
+			return ""
+		}
+		why += ix.namespaceHint(namespace)
 	case gwv1.NamespacesFromNone:
 	}
-	return false
+	return why
+}
+
+// selects reports whether a selector selects a namespace. One whose labels could
+// not be read is selected by nothing, not even for what it lacks.
+func (ix *index) selects(selector *metav1.LabelSelector, namespace string) bool {
+	return ix.namespaceHint(namespace) == "" && matches(selector, ix.labelsOf(namespace))
+}
+
+// namespaceHint says that a namespace's labels are not known, if so.
+func (ix *index) namespaceHint(namespace string) string {
+	if _, known := ix.namespaces[namespace]; known {
+		return ""
+	}
+	return ix.hint(kindNamespace)
 }
 
 // matches reports whether a selector selects the labels. None, or one that does
@@ -269,8 +215,30 @@ func matches(selector *metav1.LabelSelector, set labels.Set) bool {
 	return err == nil && s.Matches(set)
 }
 
+// notProgrammed gives why the listener serves nothing, or no problem.
+func (l *listener) notProgrammed() problem {
+	switch {
+	case l.gw.refused != "":
+		return problemOf(gwv1.ListenerReasonInvalid, "the Gateway is not served: %s", l.gw.refused)
+	case l.conflicted.any():
+		return l.conflicted
+	case l.notAccepted.any():
+		return problemOf(gwv1.ListenerReasonInvalid, "%s", l.notAccepted.why)
+	case l.refusal != nil:
+		return problemOf(gwv1.ListenerReasonInvalid, "%s", l.refusal.Reason)
+	case l.unplaced.any():
+		return l.unplaced
+	case !l.served():
+		return problemOf(gwv1.ListenerReasonPending, "port %d has no place yet", l.spec.Port)
+	}
+	return problem{}
+}
+
 func (l *listener) status() gwv1.ListenerStatus {
 	gen := l.gw.obj.Generation
+	if l.set != nil {
+		gen = l.set.obj.Generation
+	}
 	group := gwv1.Group(gatewayGroup)
 	st := gwv1.ListenerStatus{
 		Name: l.spec.Name, SupportedKinds: []gwv1.RouteGroupKind{}, AttachedRoutes: int32(min(len(l.routes), 1<<31-1)),
@@ -278,25 +246,23 @@ func (l *listener) status() gwv1.ListenerStatus {
 	for _, k := range l.kinds {
 		st.SupportedKinds = append(st.SupportedKinds, gwv1.RouteGroupKind{Group: &group, Kind: gwv1.Kind(k)})
 	}
-	programmed := problem{}
-	switch {
-	case l.gw.refused != "":
-		programmed = problemOf(gwv1.ListenerReasonInvalid, "the Gateway is not served: %s", l.gw.refused)
-	case l.notAccepted.any():
-		programmed = problemOf(gwv1.ListenerReasonInvalid, "%s", l.notAccepted.why)
-	case l.conflicted.any():
-		programmed = problemOf(gwv1.ListenerReasonInvalid, "%s", l.conflicted.why)
-	case l.refusal != nil:
-		programmed = problemOf(gwv1.ListenerReasonInvalid, "%s", l.refusal.Reason)
+	accepted := l.notAccepted
+	if l.conflicted.any() {
+		accepted = l.conflicted
+	}
+	conflicted := condition(gwv1.ListenerConditionConflicted, false, gwv1.ListenerReasonNoConflicts, gen, "")
+	if p := l.conflicted; p.any() {
+		conflicted = condition(gwv1.ListenerConditionConflicted, true, p.reason, gen, p.why)
 	}
 	st.Conditions = []metav1.Condition{
-		of(gwv1.ListenerConditionAccepted, l.notAccepted, gwv1.ListenerReasonAccepted, gen),
-		of(gwv1.ListenerConditionProgrammed, programmed, gwv1.ListenerReasonProgrammed, gen),
+		of(gwv1.ListenerConditionAccepted, accepted, gwv1.ListenerReasonAccepted, gen),
+		of(gwv1.ListenerConditionProgrammed, l.notProgrammed(), gwv1.ListenerReasonProgrammed, gen),
 		of(gwv1.ListenerConditionResolvedRefs, l.unresolved, gwv1.ListenerReasonResolvedRefs, gen),
-		condition(gwv1.ListenerConditionConflicted, false, gwv1.ListenerReasonNoConflicts, gen, ""),
+		conflicted,
 	}
-	if l.conflicted.any() {
-		st.Conditions[3] = condition(gwv1.ListenerConditionConflicted, true, gwv1.ListenerConditionReason(l.conflicted.reason), gen, l.conflicted.why)
+	if l.overlaps {
+		st.Conditions = append(st.Conditions, condition(gwv1.ListenerConditionOverlappingTLSConfig, true, gwv1.ListenerReasonOverlappingHostnames, gen,
+			"the hostname overlaps with another listener's of the port: requests that come by the other's connections are answered 421"))
 	}
 	return st
 }

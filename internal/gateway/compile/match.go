@@ -52,12 +52,12 @@ func before(a, b *entry) int {
 }
 
 // httpMatch reads one match of an HTTPRoute. The error says what is not
-// supported or does not parse; where the path is sound the match then holds
-// that alone, so that the refusing route still has its place.
+// supported or does not parse; the match then holds what can be told of its
+// path alone, so that the refusing route still has its place.
 func httpMatch(spec *gwv1.HTTPRouteMatch) (*match, error) {
 	m := &match{}
 	if err := m.path(spec.Path); err != nil {
-		return nil, err
+		return likely(spec.Path), err
 	}
 	broad := *m
 	if spec.Method != nil {
@@ -112,6 +112,66 @@ func (m *match) path(spec *gwv1.HTTPPathMatch) error {
 	}
 	m.length = len(m.Path)
 	return nil
+}
+
+// likely gives a match in place of one whose path cannot be read: a pattern for
+// all that begins like it, so that what was meant for it is refused rather than
+// served by a neighbour. There is none for a path that no request can have, since
+// the gateway refuses such requests itself.
+func likely(spec *gwv1.HTTPPathMatch) *match {
+	if spec == nil || spec.Value == nil {
+		return nil
+	}
+	path := *spec.Value
+	if spec.Type == nil || *spec.Type == gwv1.PathMatchExact || *spec.Type == gwv1.PathMatchPathPrefix {
+		if strings.HasPrefix(path, "/") {
+			return nil
+		}
+		path = "/" + path
+	}
+	m := &match{Match: ir.Match{PathKind: ir.PathRegex, Path: ".*"}, kind: 1, length: len(path)}
+	literal := path
+	if i := strings.IndexAny(path, "\\.+*?()|[]{}^$%"); i >= 0 {
+		literal = path[:i]
+		if strings.ContainsAny(path[i:i+1], "*?{") && literal != "" {
+			literal = literal[:len(literal)-1] // it may be absent
+		}
+	}
+	if strings.HasPrefix(literal, "/") && !strings.Contains(path, "|") {
+		m.Path = regexp.QuoteMeta(literal) + ".*"
+	}
+	return m
+}
+
+// inOrder makes the matches of GRPCRoutes keep their order, in which the length
+// of the service's name comes first: the table's kinds of paths have an order of
+// their own, exact before regular expression before prefix. Where that would
+// turn two around, the one becomes a regular expression too.
+func inOrder(entries []*entry) {
+	if len(entries) == 0 || entries[0].route.kind != kindGRPCRoute {
+		return
+	}
+	first, last := len(entries), -1
+	for i, e := range entries {
+		if e.PathKind == ir.PathRegex {
+			first, last = min(first, i), i
+		}
+	}
+	for i, e := range entries {
+		if exact := e.PathKind == ir.PathExact; !exact && (e.PathKind != ir.PathPrefix || i > last) || exact && i < first {
+			continue
+		}
+		m := *e.match
+		path := regexp.QuoteMeta(m.Path)
+		switch {
+		case m.PathKind == ir.PathPrefix && m.Path == "/":
+			path = ".*"
+		case m.PathKind == ir.PathPrefix:
+			path += "(?:/.*)?"
+		}
+		m.PathKind, m.Path = ir.PathRegex, path
+		e.match = &m
+	}
 }
 
 // grpcMatch reads one match of a GRPCRoute: gRPC calls are POST requests to

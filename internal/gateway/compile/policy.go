@@ -47,6 +47,9 @@ type policyTarget struct {
 // String names the policy as the table does.
 func (p *policy) String() string { return "SecurityPolicy " + p.key.String() }
 
+// policyTargets are the kinds that a policy may attach to.
+var policyTargets = []string{kindGateway, kindListenerSet, kindHTTPRoute, kindGRPCRoute, kindTLSRoute}
+
 // buildPolicies judges all SecurityPolicies and settles which is in force on
 // each target.
 func (c *compiler) buildPolicies() {
@@ -55,9 +58,7 @@ func (c *compiler) buildPolicies() {
 		routes[target{kind: r.kind, key: r.key}] = r
 	}
 	for _, obj := range c.ix.SecurityPolicies {
-		p := &policy{key: keyOf(obj), obj: v1alpha1.Default(obj)}
-		c.judgePolicy(p)
-		c.policies = append(c.policies, p)
+		c.policies = append(c.policies, c.judgeOnce(obj))
 	}
 	byAge := slices.Clone(c.policies)
 	slices.SortFunc(byAge, func(a, b *policy) int {
@@ -67,8 +68,8 @@ func (c *compiler) buildPolicies() {
 		for _, ref := range p.obj.Spec.TargetRefs {
 			t := policyTarget{target: target{string(ref.Kind), key{p.namespace, string(ref.Name)}, or(ref.SectionName, "")}}
 			switch first := c.attached[t.target]; {
-			case string(ref.Group) != gatewayGroup || !slices.Contains([]string{kindGateway, kindHTTPRoute, kindGRPCRoute}, t.kind):
-				t.lost = problemOf(gwv1.PolicyReasonInvalid, "targets of kind %s %q are not supported, only Gateway, HTTPRoute and GRPCRoute", t.kind, ref.Group)
+			case string(ref.Group) != gatewayGroup || !slices.Contains(policyTargets, t.kind):
+				t.lost = problemOf(gwv1.PolicyReasonInvalid, "targets of kind %s %q are not supported, only %s", t.kind, ref.Group, strings.Join(policyTargets, ", "))
 			case first != nil && first != p:
 				t.lost = problemOf(gwv1.PolicyReasonConflicted, "%s is older and in force on %s", first, t.target)
 			default:
@@ -94,8 +95,11 @@ func (t target) String() string {
 
 // attach puts the policy in force on its target, or says what is missing.
 func (c *compiler) attach(p *policy, t target, routes map[target]*route) string {
-	if t.kind == kindGateway {
+	switch t.kind {
+	case kindGateway:
 		return c.attachGateway(p, t)
+	case kindListenerSet:
+		return c.attachListenerSet(p, t)
 	}
 	r := routes[target{kind: t.kind, key: t.key}]
 	if r == nil {
@@ -111,7 +115,7 @@ func (c *compiler) attach(p *policy, t target, routes map[target]*route) string 
 			return ""
 		}
 	}
-	return fmt.Sprintf("%s has no rule named %q", r, t.section)
+	return misname(&r.misnamed, p, "%s has no rule named %q", r, t.section)
 }
 
 func (c *compiler) attachGateway(p *policy, t target) string {
@@ -125,13 +129,42 @@ func (c *compiler) attachGateway(p *policy, t target) string {
 		g.policy = p
 		return ""
 	}
-	for _, l := range g.listeners {
+	for _, l := range g.own() {
 		if string(l.spec.Name) == t.section {
 			l.policy = p
 			return ""
 		}
 	}
-	return fmt.Sprintf("Gateway %s has no listener named %q", t.key, t.section)
+	return misname(&g.misnamed, p, "Gateway %s has no listener named %q", t.key, t.section)
+}
+
+// attachListenerSet puts the policy on one listener of a set, or on all.
+func (c *compiler) attachListenerSet(p *policy, t target) string {
+	s := c.sets[t.key]
+	if s == nil {
+		return fmt.Sprintf("no ListenerSet %s of a Gateway of %s", t.key, c.opt.ControllerName)
+	}
+	if t.section == "" {
+		s.policy = p
+		return ""
+	}
+	for _, l := range s.listeners {
+		if string(l.spec.Name) == t.section {
+			l.policy = p
+			return ""
+		}
+	}
+	return misname(&s.misnamed, p, "ListenerSet %s has no listener named %q", t.key, t.section)
+}
+
+// misname notes that a policy names a part which is not there. Which part was
+// meant is not known, so all that have no policy of their own refuse.
+func misname(where *string, p *policy, format string, args ...any) string {
+	why := fmt.Sprintf(format, args...)
+	if *where == "" {
+		*where = p.String() + ": " + why
+	}
+	return why
 }
 
 // judgePolicy builds every field that is set and notes what is broken where.
@@ -192,7 +225,19 @@ func fieldOf(path string) (fieldIndex, bool) {
 	return 0, false
 }
 
-const fieldCount = 9
+// The places of the fields in fields.
+const (
+	fieldAuthentication = iota
+	fieldAuthorization
+	fieldRateLimits
+	fieldConcurrency
+	fieldLockOut
+	fieldNetwork
+	fieldRequest
+	fieldCORS
+	fieldTransform
+	fieldCount
+)
 
 // fields are the top-level fields of a SecurityPolicy, which merge one by one,
 // in the order of the object.
@@ -254,6 +299,7 @@ func pointer[T any](get func(*v1alpha1.SecurityPolicySpec) *T) func(*v1alpha1.Se
 // The levels of policies, from the widest to the narrowest.
 const (
 	levelGateway = iota
+	levelSet
 	levelListener
 	levelRoute
 	levelRule
@@ -324,7 +370,7 @@ func (e *effective) apply(to *ir.Rule) *ir.Refusal {
 // reportPolicies writes the status of all policies.
 func (c *compiler) reportPolicies() {
 	for _, p := range c.tls.all {
-		c.rep.Policies = append(c.rep.Policies, p.status(c.opt.ControllerName))
+		c.rep.Policies = append(c.rep.Policies, p.status(c.opt.ControllerName, c.tls.reached))
 	}
 	routes := map[target]*route{}
 	for _, r := range c.routes {

@@ -110,9 +110,9 @@ func (c *compiler) jwksText(p *policy, in *v1alpha1.JWKS) (string, error) {
 	switch {
 	case in.SecretRef != nil:
 		k := key{p.namespace, in.SecretRef.Name}
-		s, ok := c.ix.secrets[k]
-		if !ok {
-			return "", fmt.Errorf("no Secret %s", k)
+		s, err := c.ix.secret(k)
+		if err != nil {
+			return "", err
 		}
 		v, ok := value(s, jwksKey)
 		if !ok {
@@ -121,9 +121,9 @@ func (c *compiler) jwksText(p *policy, in *v1alpha1.JWKS) (string, error) {
 		return string(v), nil
 	case in.ConfigMapRef != nil:
 		k := key{p.namespace, in.ConfigMapRef.Name}
-		m, ok := c.ix.configMaps[k]
-		if !ok {
-			return "", fmt.Errorf("no ConfigMap %s", k)
+		m, err := c.ix.configMap(k)
+		if err != nil {
+			return "", err
 		}
 		v, ok := text(m, jwksKey)
 		if !ok {
@@ -172,11 +172,15 @@ func (c *compiler) apiKey(p *policy, in *v1alpha1.APIKey) (*ir.APIKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("apiKey: secretSelector: %w", err)
 	}
+	if why, ok := c.ix.unreadable(kindSecret); ok {
+		return nil, fmt.Errorf("apiKey: Secrets could not all be read: %s", why)
+	}
 	out := &ir.APIKey{Issuer: p.String(), Header: strings.ToLower(in.Header), Query: in.Query, Forward: in.Forward}
-	for _, s := range c.ix.inSpace[p.namespace] {
+	for _, s := range c.ix.secretsIn(p.namespace) {
 		if !sel.Matches(labels.Set(s.Labels)) {
 			continue
 		}
+		c.ix.look(kindSecret, keyOf(s))
 		k, err := parseKey(s)
 		if err != nil {
 			return nil, fmt.Errorf("apiKey: Secret %s: %w", keyOf(s), err)
@@ -191,9 +195,9 @@ func (c *compiler) apiKey(p *policy, in *v1alpha1.APIKey) (*ir.APIKey, error) {
 
 func (c *compiler) basic(p *policy, in *v1alpha1.Basic) (*ir.Basic, error) {
 	k := key{p.namespace, in.SecretRef.Name}
-	s, ok := c.ix.secrets[k]
-	if !ok {
-		return nil, fmt.Errorf("basic: no Secret %s", k)
+	s, err := c.ix.secret(k)
+	if err != nil {
+		return nil, fmt.Errorf("basic: %w", err)
 	}
 	file, ok := value(s, ".htpasswd")
 	if !ok {

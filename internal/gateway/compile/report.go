@@ -116,6 +116,13 @@ func (r *Report) Lines() []Line {
 			add(name, "listener "+string(l.Name), l.Conditions)
 		}
 	}
+	for _, o := range r.ListenerSets {
+		name := kindListenerSet + " " + o.Namespace + "/" + o.Name
+		add(name, "", o.Status.Conditions)
+		for _, l := range o.Status.Listeners {
+			add(name, "listener "+string(l.Name), l.Conditions)
+		}
+	}
 	for _, o := range r.Routes {
 		for _, p := range o.Parents {
 			add(o.Kind+" "+o.Namespace+"/"+o.Name, "parent "+refString(p.ParentRef, o.Namespace), p.Conditions)
@@ -235,8 +242,43 @@ func (r *Report) warn(format string, args ...any) {
 	r.Warnings = append(r.Warnings, fmt.Sprintf(format, args...))
 }
 
+// maxAncestors is how many a policy's status may hold.
+const maxAncestors = 16
+
+// capped sorts a policy's ancestors by name and keeps as many as the status may
+// hold: first those where something is wrong.
+func (p *PolicyStatus) capped() {
+	name := func(a gwv1.PolicyAncestorStatus) string { return refString(a.AncestorRef, p.Namespace) }
+	byName := func(a, b gwv1.PolicyAncestorStatus) int { return cmp.Compare(name(a), name(b)) }
+	slices.SortStableFunc(p.Ancestors, byName)
+	more := len(p.Ancestors) - maxAncestors
+	if more <= 0 {
+		return
+	}
+	good := func(a gwv1.PolicyAncestorStatus) int {
+		if slices.ContainsFunc(a.Conditions, bad) {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(p.Ancestors, func(a, b gwv1.PolicyAncestorStatus) int { return cmp.Compare(good(a), good(b)) })
+	p.Ancestors = slices.Clip(p.Ancestors[:maxAncestors])
+	slices.SortStableFunc(p.Ancestors, byName)
+	note := fmt.Sprintf("%d more Gateways or targets are not listed: a status holds %d", more, maxAncestors)
+	for i := range p.Ancestors {
+		c := &p.Ancestors[i].Conditions[0]
+		if c.Message != "" {
+			c.Message += "; "
+		}
+		c.Message += note
+	}
+}
+
 // finish puts the report into its one order.
 func (r *Report) finish() {
+	for i := range r.Policies {
+		r.Policies[i].capped()
+	}
 	slices.Sort(r.Warnings)
 	r.Warnings = slices.Compact(r.Warnings)
 }
@@ -246,7 +288,7 @@ func bad(c metav1.Condition) bool {
 	switch c.Type {
 	case string(gwv1.ListenerConditionConflicted), string(gwv1.RouteConditionPartiallyInvalid):
 		return c.Status == metav1.ConditionTrue
-	case string(gwv1.GatewayConditionInsecureFrontendValidationMode):
+	case string(gwv1.GatewayConditionInsecureFrontendValidationMode), string(gwv1.ListenerConditionOverlappingTLSConfig):
 		return false
 	}
 	return c.Status != metav1.ConditionTrue

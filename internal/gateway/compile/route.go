@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,12 +20,13 @@ const (
 	statusBroken      = 503 // a policy or certificate that protects is broken or missing
 )
 
-// route is an HTTPRoute or GRPCRoute in the one form that the rest works on.
+// route is an HTTPRoute, GRPCRoute or TLSRoute in the one form that the rest works on.
 type route struct {
 	kind string
 	key
 	meta      *metav1.ObjectMeta
 	refs      []gwv1.ParentReference
+	defaults  gwv1.GatewayDefaultScope
 	hostnames []string
 	rules     []*rule
 	// rejected is why no request reaches the route; invalid is why every rule
@@ -36,6 +38,7 @@ type route struct {
 	parents     []parent
 	attachments []*attachment
 	policy      *policy
+	misnamed    string // a policy that names a rule which is not there
 }
 
 // rule is one rule of a route, with what does not depend on the listener.
@@ -57,36 +60,52 @@ func (r *route) String() string { return r.kind + " " + r.key.String() }
 
 func (r *route) created() time.Time { return r.meta.CreationTimestamp.Time }
 
-func (r *route) id(n int) string { return fmt.Sprintf("%s/%s/%s/%d", r.kind, r.namespace, r.name, n) }
+func (r *route) id(n int) string {
+	return r.kind + "/" + r.namespace + "/" + r.name + "/" + strconv.Itoa(n)
+}
 
 // buildRoutes brings all routes into their common form.
 func (c *compiler) buildRoutes() {
+	c.routes = make([]*route, 0, len(c.ix.GRPCRoutes)+len(c.ix.HTTPRoutes)+len(c.ix.TLSRoutes))
 	for _, o := range c.ix.GRPCRoutes {
-		r := newRoute(kindGRPCRoute, &o.ObjectMeta, o.Spec.CommonRouteSpec, o.Spec.Hostnames)
-		rules := o.Spec.Rules
-		if len(rules) == 0 {
-			rules = []gwv1.GRPCRouteRule{{}}
-		}
-		for i := range rules {
-			r.addGRPCRule(&rules[i])
-		}
-		c.addRoute(r)
+		c.routes = append(c.routes, parsed(c.memo, o, grpcRoute))
 	}
 	for _, o := range c.ix.HTTPRoutes {
-		r := newRoute(kindHTTPRoute, &o.ObjectMeta, o.Spec.CommonRouteSpec, o.Spec.Hostnames)
-		rules := o.Spec.Rules
-		if len(rules) == 0 {
-			rules = []gwv1.HTTPRouteRule{{}}
-		}
-		for i := range rules {
-			r.addHTTPRule(&rules[i])
-		}
-		c.addRoute(r)
+		c.routes = append(c.routes, parsed(c.memo, o, httpRoute))
+	}
+	for _, o := range c.ix.TLSRoutes {
+		c.routes = append(c.routes, parsed(c.memo, o, tlsRoute))
 	}
 }
 
+func grpcRoute(o *gwv1.GRPCRoute) *route {
+	r := newRoute(kindGRPCRoute, &o.ObjectMeta, o.Spec.CommonRouteSpec, o.Spec.Hostnames)
+	rules := o.Spec.Rules
+	if len(rules) == 0 {
+		rules = []gwv1.GRPCRouteRule{{}}
+	}
+	for i := range rules {
+		r.addGRPCRule(&rules[i])
+	}
+	r.checkNames()
+	return r
+}
+
+func httpRoute(o *gwv1.HTTPRoute) *route {
+	r := newRoute(kindHTTPRoute, &o.ObjectMeta, o.Spec.CommonRouteSpec, o.Spec.Hostnames)
+	rules := o.Spec.Rules
+	if len(rules) == 0 {
+		rules = []gwv1.HTTPRouteRule{{}}
+	}
+	for i := range rules {
+		r.addHTTPRule(&rules[i])
+	}
+	r.checkNames()
+	return r
+}
+
 func newRoute(kind string, meta *metav1.ObjectMeta, spec gwv1.CommonRouteSpec, hosts []gwv1.Hostname) *route {
-	r := &route{kind: kind, key: key{meta.Namespace, meta.Name}, meta: meta, refs: spec.ParentRefs}
+	r := &route{kind: kind, key: key{meta.Namespace, meta.Name}, meta: meta, refs: spec.ParentRefs, defaults: spec.UseDefaultGateways}
 	for _, h := range hosts {
 		name, err := hostname(string(h))
 		if err != nil {
@@ -100,7 +119,11 @@ func newRoute(kind string, meta *metav1.ObjectMeta, spec gwv1.CommonRouteSpec, h
 	return r
 }
 
-func (c *compiler) addRoute(r *route) {
+// checkNames refuses a route whose rules cannot be told apart by name.
+func (r *route) checkNames() {
+	if len(r.rules) < 2 {
+		return
+	}
 	names := map[string]bool{}
 	for _, u := range r.rules {
 		if u.name != "" && names[u.name] {
@@ -108,7 +131,6 @@ func (c *compiler) addRoute(r *route) {
 		}
 		names[u.name] = true
 	}
-	c.routes = append(c.routes, r)
 }
 
 func (r *route) addHTTPRule(spec *gwv1.HTTPRouteRule) {
@@ -258,9 +280,12 @@ func (u *rule) retry(spec *gwv1.HTTPRouteRetry) {
 	u.base.Retry = out
 }
 
-// resolveRoutes judges filters and backends.
+// resolveRoutes judges filters and backends of the routes that are ours.
 func (c *compiler) resolveRoutes() {
 	for _, r := range c.routes {
+		if len(r.parents) == 0 {
+			continue
+		}
 		bad := 0
 		for i, u := range r.rules {
 			c.resolveFilters(r, u)

@@ -56,11 +56,6 @@ func newCORS(r *ir.Rule, _ Deps) (step, error) {
 		}
 		c.origins = append(c.origins, p)
 	}
-	// To answer any origin with credentials allowed is to have no same-origin
-	// policy: every page that a user visits could act as that user.
-	if c.any && c.credentials {
-		return nil, fmt.Errorf("%s: allowOrigins %q cannot stand with allowCredentials: name the origins", c.rule, "*")
-	}
 	var err error
 	if c.methods, c.anyMethod, err = tokenList(r.CORS.AllowMethods); err != nil {
 		return nil, fmt.Errorf("%s: allowMethods: %w", c.rule, err)
@@ -112,7 +107,7 @@ func (c *cors) request(_ context.Context, x *Exchange) bulwark.Decision {
 	switch {
 	case preflight:
 		x.ResponseHeader.Set("vary", varyPreflight)
-	case !c.any: // for any origin the answer is the same
+	case !c.any || c.credentials: // else the answer is the same for any origin
 		x.ResponseHeader.Set("vary", varyOrigin)
 	}
 	if n == 0 || !c.allows(origin) {
@@ -121,8 +116,8 @@ func (c *cors) request(_ context.Context, x *Exchange) bulwark.Decision {
 		}
 		return bulwark.Allow("")
 	}
-	if c.any {
-		origin = "*"
+	if c.any && !c.credentials {
+		origin = "*" // with credentials it would be refused: Gateway API wants the origin then
 	}
 	x.ResponseHeader.Set("access-control-allow-origin", origin)
 	if c.credentials {
@@ -185,13 +180,18 @@ func (c *cors) response(x *Exchange, resp *message.Response) error {
 	return nil
 }
 
+// allows tells an allowed origin. Where credentials are, "null" is none even for
+// "*": any page can be it by way of a sandboxed frame, unseen.
 func (c *cors) allows(origin string) bool {
-	if c.any {
+	if c.any && !c.credentials {
 		return true
 	}
 	scheme, host, port, err := splitOrigin(origin)
 	if err != nil {
 		return false
+	}
+	if c.any {
+		return true
 	}
 	for i := range c.origins {
 		if c.origins[i].matches(scheme, host, port) {

@@ -51,6 +51,11 @@ func (r *Request) FromHTTP2(in *http.Request, scheme string) error {
 			return err
 		}
 	}
+	// net/http has taken the names out of the fields and refused forbidden ones.
+	for name := range in.Trailer {
+		r.announce(name)
+	}
+	slices.Sort(r.TrailerNames)
 	if in.ContentLength != 0 && in.Body != nil && in.Body != http.NoBody {
 		r.Body = &http2Body{r: r, in: in}
 	} else {

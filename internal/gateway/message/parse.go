@@ -199,7 +199,9 @@ func (r *Request) field(name, value string, h *hop) error {
 		for t := range strings.SplitSeq(value, ",") {
 			r.Trailers = r.Trailers || strings.EqualFold(trimBlank(t), "trailers")
 		}
-	case "keep-alive", "proxy-connection", "trailer", "http2-settings", "proxy-authorization", "proxy-authenticate":
+	case "trailer":
+		r.announce(value)
+	case "keep-alive", "proxy-connection", "http2-settings", "proxy-authorization", "proxy-authenticate":
 	default:
 		if !Untrusted(name) {
 			r.Header = append(r.Header, Field{name, value})

@@ -3,6 +3,7 @@ package message
 import (
 	"io"
 	"net/http"
+	"time"
 )
 
 // Request is one request after the strict parse and the one normalisation. Its
@@ -40,6 +41,9 @@ type Request struct {
 	// Trailer is filled at the end of Body. Only names that may be trailers
 	// are in it.
 	Trailer Header
+	// TrailerNames are the fields that the client announced for Trailer
+	// (RFC 9110 6.6.2), of those that may be there. HTTP/2 backends get no other.
+	TrailerNames []string
 	// Close says that the connection ends after this exchange.
 	Close bool
 	// Upgrade is the protocol asked for with "Connection: upgrade",
@@ -98,7 +102,17 @@ type Response struct {
 	// Body is nil where there is none. It must be read to its end or closed.
 	Body Body
 	// Upgraded is the backend's connection after 101 (Switching Protocols).
-	Upgraded io.ReadWriteCloser
+	Upgraded Duplex
+}
+
+// Duplex is a connection that carries bytes both ways, whose directions end one
+// by one. It must remain usable when its read deadline fires.
+type Duplex interface {
+	io.ReadWriteCloser
+	// CloseWrite tells the peer that nothing more will come.
+	CloseWrite() error
+	SetReadDeadline(t time.Time) error
+	SetWriteDeadline(t time.Time) error
 }
 
 // Body is the body of a response.

@@ -32,9 +32,11 @@ type Tracer interface {
 // Limits bound what one client may cost. The zero value of each field means its
 // default.
 type Limits struct {
-	// HeaderBytes is the largest request head. Default 32 KiB.
+	// HeaderBytes is the largest request head, and the largest ClientHello of a
+	// stream with what the client sent behind it. Default 32 KiB.
 	HeaderBytes int
-	// HeaderTimeout is the time from a head's first byte to its last. Default 10s.
+	// HeaderTimeout is the time from a head's first byte to its last, and for a
+	// TLS handshake. Default 10s.
 	HeaderTimeout time.Duration
 	// IdleTimeout ends a connection between requests. Default 90s.
 	IdleTimeout time.Duration
@@ -47,7 +49,8 @@ type Limits struct {
 	// MinBodyRate is the slowest acceptable body in bytes per second, judged
 	// over BodyTimeout windows. Default 64.
 	MinBodyRate int
-	// TunnelIdle ends an upgraded connection on which nothing moved. Default 10m.
+	// TunnelIdle ends an upgraded connection or a stream on which nothing moved
+	// in either direction. Default 10m.
 	TunnelIdle time.Duration
 	// Connections is the largest number of client connections. Default 16384.
 	Connections int
@@ -94,6 +97,10 @@ type Config struct {
 	Filters  filters.Deps
 	Upstream upstream.Options
 	Limits   Limits
+	// PartialBind lets a table come into force although some of its addresses
+	// cannot be opened: their listeners are problems then, and the next Apply
+	// tries again. Without it such a table is refused as a whole.
+	PartialBind bool
 	// Listen opens listeners. Default net.ListenConfig.Listen.
 	Listen func(ctx context.Context, network, address string) (net.Listener, error)
 }

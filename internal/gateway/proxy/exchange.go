@@ -26,7 +26,6 @@ type peer struct {
 	addr   netip.Addr
 	text   string // addr as text
 	bind   string // "ip:port" of the table
-	port   uint16
 	tls    *tls.ConnectionState
 	server string // normalised SNI
 }
@@ -37,10 +36,6 @@ func newPeer(c net.Conn, bind string, state *tls.ConnectionState) peer {
 	if ap, err := netip.ParseAddrPort(c.RemoteAddr().String()); err == nil {
 		p.addr = ap.Addr().Unmap().WithZone("")
 		p.text = p.addr.String()
-	}
-	if _, port, err := net.SplitHostPort(bind); err == nil {
-		n, _ := strconv.ParseUint(port, 10, 16)
-		p.port = uint16(n)
 	}
 	if state != nil {
 		p.server = serverName(state.ServerName)
@@ -83,7 +78,7 @@ type exchange struct {
 func (s *Server) handle(ctx context.Context, e *exchange, p *peer, start time.Time, w replier) {
 	t := s.table.Load()
 	e.x.Reset()
-	e.x.Req, e.x.Source, e.x.TLS, e.x.Now, e.x.ListenerPort = &e.req, p.addr, p.tls, start, p.port
+	e.x.Req, e.x.Source, e.x.TLS, e.x.Now = &e.req, p.addr, p.tls, start
 	e.resp = message.Response{Header: e.resp.Header[:0]}
 	e.cause, e.traceEnd = nil, nil
 	e.event = bulwark.Event{
@@ -104,7 +99,7 @@ func (s *Server) handle(ctx context.Context, e *exchange, p *peer, start time.Ti
 func (s *Server) decide(ctx context.Context, e *exchange, t *table, p *peer) (bulwark.Decision, *rule) {
 	l, m, d := t.route(&e.req, p)
 	if l != nil {
-		e.event.Listener = l.Name
+		e.event.Listener, e.x.ListenerPort = l.Name, l.Port
 	}
 	if m == nil {
 		return d, nil

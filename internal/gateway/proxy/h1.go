@@ -67,14 +67,15 @@ func (s *Server) serveConn(raw net.Conn, key string) {
 	}
 	var state *tls.ConnectionState
 	if b.tls {
-		tc := tls.Server(raw, s.tlsConfig(key))
-		_ = raw.SetDeadline(s.cfg.Now().Add(s.cfg.Limits.HeaderTimeout))
-		if err := tc.HandshakeContext(s.ctx); err != nil {
-			s.metrics.handshakes.Add(1)
-			s.cfg.Log.LogAttrs(s.ctx, slog.LevelDebug, "TLS handshake failed", slog.String("address", key), slog.Any("error", err))
+		var tc *tls.Conn
+		if b.streams {
+			tc = c.bySNI(key)
+		} else {
+			tc = c.handshake(key)
+		}
+		if tc == nil {
 			return
 		}
-		_ = raw.SetDeadline(time.Time{})
 		cs := tc.ConnectionState()
 		state, c.c = &cs, tc
 	}
@@ -86,6 +87,20 @@ func (s *Server) serveConn(raw net.Conn, key string) {
 	if h2 := c.serve(); h2 {
 		s.h2conns.serve(&prefixed{Conn: c.c, rest: c.buf[c.r:c.w]}, &c.peer)
 	}
+}
+
+// handshake ends TLS on an address without streams. It gives nil where that
+// failed.
+func (c *h1conn) handshake(key string) *tls.Conn {
+	s := c.srv
+	tc := tls.Server(c.raw, s.tlsConfig(key))
+	_ = c.raw.SetDeadline(s.cfg.Now().Add(s.cfg.Limits.HeaderTimeout))
+	if err := tc.HandshakeContext(s.ctx); err != nil {
+		c.handshakeFailed(key, err)
+		return nil
+	}
+	_ = c.raw.SetDeadline(time.Time{})
+	return tc
 }
 
 // prefixed is a connection of which some bytes have been read already.

@@ -1,11 +1,9 @@
 package proxy
 
 import (
-	"cmp"
 	"fmt"
 	"net/url"
 	"regexp"
-	"slices"
 	"strings"
 
 	"bulwark.dev/bulwark/internal/gateway/ir"
@@ -16,6 +14,13 @@ import (
 // look-up, a prefix by one look-up per segment. The order that compile put the
 // matches in decides between several that hold.
 type matcher struct {
+	matches []ir.Match
+	*patterns
+}
+
+// patterns are matches made ready. They know a match by its place, so that
+// matches that differ in nothing but their rules share them.
+type patterns struct {
 	exact  map[string][]candidate
 	prefix map[string][]candidate
 	regex  []candidate
@@ -25,7 +30,8 @@ type matcher struct {
 }
 
 type candidate struct {
-	*ir.Match
+	at      int // index of the match
+	method  string
 	path    *regexp.Regexp
 	headers []valueMatcher
 	query   []valueMatcher
@@ -36,34 +42,47 @@ type valueMatcher struct {
 	re *regexp.Regexp
 }
 
+// with gives a matcher of matches that shares the patterns of m, or nil where
+// they do not fit.
+func (m *matcher) with(matches []ir.Match) *matcher {
+	switch {
+	case m == nil || !sameMatches(m.matches, matches):
+		return nil
+	case len(matches) > 0 && &matches[0] == &m.matches[0]:
+		return m
+	}
+	return &matcher{matches: matches, patterns: m.patterns}
+}
+
 func newMatcher(matches []ir.Match) (*matcher, error) {
-	m := &matcher{exact: map[string][]candidate{}, prefix: map[string][]candidate{}}
+	m := &patterns{exact: map[string][]candidate{}, prefix: map[string][]candidate{}}
 	for i := range matches {
-		c := candidate{Match: &matches[i]}
+		match := &matches[i]
+		c := candidate{at: i, method: match.Method}
 		var err error
-		if c.headers, err = valueMatchers(c.Headers); err != nil {
+		if c.headers, err = valueMatchers(match.Headers); err != nil {
 			return nil, err
 		}
-		if c.query, err = valueMatchers(c.Query); err != nil {
+		if c.query, err = valueMatchers(match.Query); err != nil {
 			return nil, err
 		}
-		switch c.PathKind {
+		switch match.PathKind {
 		case ir.PathExact:
-			m.exact[c.Path] = append(m.exact[c.Path], c)
+			m.exact[match.Path] = append(m.exact[match.Path], c)
 		case ir.PathPrefix:
-			key := strings.TrimSuffix(c.Path, "/")
+			key := strings.TrimSuffix(match.Path, "/")
 			m.prefix[key] = append(m.prefix[key], c)
 			m.longest = max(m.longest, len(key))
 		case ir.PathRegex:
-			if c.path, err = wholeRegexp(c.Path); err != nil {
+			if c.path, err = wholeRegexp(match.Path); err != nil {
 				return nil, err
 			}
 			m.regex = append(m.regex, c)
 		default:
-			return nil, fmt.Errorf("path match of unknown kind %q", c.PathKind)
+			return nil, fmt.Errorf("path match of unknown kind %q", match.PathKind)
 		}
 	}
-	return m, nil
+	return &matcher{matches: matches, patterns: m}, nil
 }
 
 // wholeRegexp compiles a pattern that must match the whole text.
@@ -93,19 +112,19 @@ func valueMatchers(in []ir.ValueMatch) ([]valueMatcher, error) {
 
 // find gives the match of a request, or nil.
 func (m *matcher) find(r *message.Request) *ir.Match {
-	if c := first(m.exact[r.Path], r); c != nil {
-		return c
+	if i := first(m.exact[r.Path], r); i >= 0 {
+		return &m.matches[i]
 	}
 	for i := range m.regex {
 		if m.regex[i].path.MatchString(r.Path) && m.regex[i].holds(r) {
-			return m.regex[i].Match
+			return &m.matches[m.regex[i].at]
 		}
 	}
 	path := strings.TrimSuffix(r.Path, "/")
 	for {
 		if len(path) <= m.longest {
-			if c := first(m.prefix[path], r); c != nil {
-				return c
+			if i := first(m.prefix[path], r); i >= 0 {
+				return &m.matches[i]
 			}
 		}
 		cut := strings.LastIndexByte(path, '/')
@@ -116,18 +135,19 @@ func (m *matcher) find(r *message.Request) *ir.Match {
 	}
 }
 
-func first(cs []candidate, r *message.Request) *ir.Match {
+// first gives the place of the first match that holds, or -1.
+func first(cs []candidate, r *message.Request) int {
 	for i := range cs {
 		if cs[i].holds(r) {
-			return cs[i].Match
+			return cs[i].at
 		}
 	}
-	return nil
+	return -1
 }
 
 // holds judges everything but the path.
 func (c *candidate) holds(r *message.Request) bool {
-	if c.Method != "" && c.Method != r.Method {
+	if c.method != "" && c.method != r.Method {
 		return false
 	}
 	for i := range c.headers {
@@ -179,36 +199,50 @@ func (v *valueMatcher) matches(s string) bool {
 // wildcard, else the one for any.
 type hostSet[T any] struct {
 	exact map[string]T
-	wild  []wildHost[T] // longest suffix first
+	wild  map[string]T // by suffix: ".example.com"
 	any   T
 	has   bool
 }
 
-type wildHost[T any] struct {
-	suffix string // ".example.com"
-	value  T
+// expect makes room for n entries.
+func (s *hostSet[T]) expect(n int) {
+	if n > 8 {
+		s.exact = make(map[string]T, n)
+	}
 }
 
+// add puts v in the place of pattern, unless that is taken.
 func (s *hostSet[T]) add(pattern string, v T) {
+	if _, taken := s.at(pattern); taken {
+		return
+	}
 	switch {
 	case pattern == "":
-		if !s.has {
-			s.any, s.has = v, true
-		}
+		s.any, s.has = v, true
 	case strings.HasPrefix(pattern, "*."):
-		if slices.ContainsFunc(s.wild, func(w wildHost[T]) bool { return w.suffix == pattern[1:] }) {
-			return
+		if s.wild == nil {
+			s.wild = map[string]T{}
 		}
-		s.wild = append(s.wild, wildHost[T]{pattern[1:], v})
-		slices.SortStableFunc(s.wild, func(a, b wildHost[T]) int { return cmp.Compare(len(b.suffix), len(a.suffix)) })
+		s.wild[pattern[1:]] = v
 	default:
 		if s.exact == nil {
 			s.exact = map[string]T{}
 		}
-		if _, ok := s.exact[pattern]; !ok {
-			s.exact[pattern] = v
-		}
+		s.exact[pattern] = v
 	}
+}
+
+// at gives what stands in the place of pattern.
+func (s *hostSet[T]) at(pattern string) (v T, ok bool) {
+	switch {
+	case pattern == "":
+		return s.any, s.has
+	case strings.HasPrefix(pattern, "*."):
+		v, ok = s.wild[pattern[1:]]
+		return v, ok
+	}
+	v, ok = s.exact[pattern]
+	return v, ok
 }
 
 // each calls f with the entries that fit a hostname, most specific first, until
@@ -217,9 +251,16 @@ func (s *hostSet[T]) each(host string, f func(T) bool) {
 	if v, ok := s.exact[host]; ok && f(v) {
 		return
 	}
-	for _, w := range s.wild {
-		if len(host) > len(w.suffix) && strings.HasSuffix(host, w.suffix) && f(w.value) {
-			return
+	if len(s.wild) > 0 {
+		for at := strings.IndexByte(host, '.'); at >= 0; {
+			if v, ok := s.wild[host[at:]]; ok && at > 0 && f(v) {
+				return
+			}
+			next := strings.IndexByte(host[at+1:], '.')
+			if next < 0 {
+				break
+			}
+			at += 1 + next
 		}
 	}
 	if s.has {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"maps"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -20,7 +21,9 @@ type metrics struct {
 	events     atomic.Uint64
 	refusals   [len(codes)]atomic.Uint64
 	reloads    atomic.Uint64
-	rulesBad   atomic.Int64 // rules in force that refuse everything
+	rulesBad   atomic.Int64  // rules in force that refuse everything
+	bytesIn    atomic.Uint64 // of streams that have ended
+	bytesOut   atomic.Uint64
 	duration   [len(durationBounds) + 1]atomic.Uint64
 	durationNs atomic.Uint64
 
@@ -29,8 +32,11 @@ type metrics struct {
 }
 
 // ruleMetrics counts the requests of one rule by status class; [0] is no
-// status at all.
-type ruleMetrics struct{ class [6]atomic.Uint64 }
+// status at all. Streams are counted by their decision: [1] were admitted.
+type ruleMetrics struct {
+	class   [6]atomic.Uint64
+	streams [2]atomic.Uint64
+}
 
 var codes = [...]bulwark.Code{
 	bulwark.CodeBadRequest, bulwark.CodeUnauthenticated, bulwark.CodeForbidden, bulwark.CodeNotFound, bulwark.CodeTooLarge,
@@ -60,9 +66,7 @@ func (m *metrics) rule(id string) *ruleMetrics {
 func (m *metrics) retain(t *table) {
 	m.reloads.Add(1)
 	refusing := int64(0)
-	in := make(map[string]bool, len(t.rules))
 	for i := range t.rules {
-		in[t.rules[i].ID] = true
 		if t.rules[i].Refuse != nil {
 			refusing++
 		}
@@ -70,11 +74,14 @@ func (m *metrics) retain(t *table) {
 	m.rulesBad.Store(refusing)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for id := range m.rules {
-		if !in[id] {
-			delete(m.rules, id)
-		}
+	if len(m.rules) == len(t.rules) {
+		return // every rule of t is there, so there is no other
 	}
+	in := make(map[string]bool, len(t.rules))
+	for i := range t.rules {
+		in[t.rules[i].ID] = true
+	}
+	maps.DeleteFunc(m.rules, func(id string, _ *ruleMetrics) bool { return !in[id] })
 }
 
 // count takes in one finished request.
@@ -83,21 +90,41 @@ func (m *metrics) count(r *ruleMetrics, e *bulwark.Event) {
 		r = &m.unrouted
 	}
 	r.class[min(max(e.Status/100, 0), 5)].Add(1)
-	m.events.Add(1)
-	if !e.Decision.Allowed {
-		for i, c := range codes {
-			if c == e.Decision.Code {
-				m.refusals[i].Add(1)
-				break
-			}
-		}
-	}
+	m.decided(e)
 	us, b := e.Duration.Microseconds(), 0
 	for b < len(durationBounds) && us > durationBounds[b] {
 		b++
 	}
 	m.duration[b].Add(1)
 	m.durationNs.Add(uint64(max(e.Duration, 0)))
+}
+
+func (m *metrics) decided(e *bulwark.Event) {
+	m.events.Add(1)
+	if e.Decision.Allowed {
+		return
+	}
+	for i, c := range codes {
+		if c == e.Decision.Code {
+			m.refusals[i].Add(1)
+			break
+		}
+	}
+}
+
+// countStream takes in one stream that has ended, or never began.
+func (m *metrics) countStream(r *ruleMetrics, e *bulwark.Event) {
+	if r == nil {
+		r = &m.unrouted
+	}
+	admitted := 0
+	if e.Decision.Allowed {
+		admitted = 1
+	}
+	r.streams[admitted].Add(1)
+	m.decided(e)
+	m.bytesIn.Add(uint64(max(e.BytesIn, 0)))
+	m.bytesOut.Add(uint64(max(e.BytesOut, 0)))
 }
 
 var (
@@ -108,6 +135,9 @@ var (
 	descRejected   = prometheus.NewDesc("bulwark_gateway_connections_rejected_total", "Client connections closed because there were too many.", nil, nil)
 	descHandshakes = prometheus.NewDesc("bulwark_gateway_tls_handshake_failures_total", "TLS handshakes that failed.", nil, nil)
 	descFaults     = prometheus.NewDesc("bulwark_gateway_faults_total", "Connections closed because serving them hit a fault of the gateway.", nil, nil)
+	descStreams    = prometheus.NewDesc("bulwark_gateway_streams_total", "Connections passed on as bytes, by rule and decision, counted when they end.", []string{"rule", "decision"}, nil)
+	descOpen       = prometheus.NewDesc("bulwark_gateway_streams", "Connections that are being passed on as bytes.", nil, nil)
+	descBytes      = prometheus.NewDesc("bulwark_gateway_stream_bytes_total", "Bytes of ended streams, by direction: in is from clients.", []string{"direction"}, nil)
 	descReloads    = prometheus.NewDesc("bulwark_gateway_tables_total", "Tables put in force.", nil, nil)
 	descRulesBad   = prometheus.NewDesc("bulwark_gateway_rules_refusing", "Rules in force that refuse every request because they cannot be served as asked for.", nil, nil)
 	descBackend    = prometheus.NewDesc("bulwark_gateway_backend_requests_total", "Requests sent to a backend.", []string{"backend"}, nil)
@@ -121,7 +151,7 @@ var (
 
 // Describe is prometheus.Collector's.
 func (s *Server) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descRequests, descRefused, descDuration, descConns, descRejected, descHandshakes, descFaults, descReloads, descRulesBad, descBackend, descFailures, descRetries, descEjected, descWaiting, descLimitKeys, descOverflowed} {
+	for _, d := range []*prometheus.Desc{descRequests, descRefused, descDuration, descConns, descRejected, descHandshakes, descFaults, descStreams, descOpen, descBytes, descReloads, descRulesBad, descBackend, descFailures, descRetries, descEjected, descWaiting, descLimitKeys, descOverflowed} {
 		ch <- d
 	}
 }
@@ -136,6 +166,11 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 		for c := range r.class {
 			if n := r.class[c].Load(); n > 0 {
 				counter(descRequests, n, id, className(c))
+			}
+		}
+		for i, decision := range [...]string{"refused", "allowed"} {
+			if n := r.streams[i].Load(); n > 0 {
+				counter(descStreams, n, id, decision)
 			}
 		}
 	}
@@ -157,6 +192,12 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstHistogram(descDuration, sum, float64(m.durationNs.Load())/1e9, buckets)
 	ch <- prometheus.MustNewConstMetric(descConns, prometheus.GaugeValue, float64(s.open.Load()))
 	ch <- prometheus.MustNewConstMetric(descRulesBad, prometheus.GaugeValue, float64(m.rulesBad.Load()))
+	s.mu.Lock()
+	open := len(s.streams)
+	s.mu.Unlock()
+	ch <- prometheus.MustNewConstMetric(descOpen, prometheus.GaugeValue, float64(open))
+	counter(descBytes, m.bytesIn.Load(), "in")
+	counter(descBytes, m.bytesOut.Load(), "out")
 	counter(descRejected, m.rejected.Load())
 	counter(descHandshakes, m.handshakes.Load())
 	counter(descFaults, m.faults.Load())

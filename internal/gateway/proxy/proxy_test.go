@@ -78,6 +78,10 @@ func freePort(t *testing.T) uint16 {
 	return netip.MustParseAddrPort(ln.Addr().String()).Port()
 }
 
+func testDeps() filters.Deps {
+	return filters.Deps{Now: time.Now, State: filters.NewState(), Log: slog.New(slog.DiscardHandler), HTTP: http.DefaultClient}
+}
+
 // start serves table, whose first listener gets a free port.
 func start(t *testing.T, table *ir.Table, limits Limits) *fixture {
 	t.Helper()
@@ -87,10 +91,9 @@ func start(t *testing.T, table *ir.Table, limits Limits) *fixture {
 		table.Listeners[i].Port = port
 	}
 	f := &fixture{events: &memory{}, addr: fmt.Sprintf("127.0.0.1:%d", port), table: table}
-	state := filters.NewState()
+	deps := testDeps()
 	s, err := New(Config{
-		Now: time.Now, Random: rand.Uint64, Log: slog.New(slog.DiscardHandler), Recorder: f.events, Limits: limits,
-		Filters: filters.Deps{Now: time.Now, State: state, Log: slog.New(slog.DiscardHandler), HTTP: http.DefaultClient},
+		Now: time.Now, Random: rand.Uint64, Log: slog.New(slog.DiscardHandler), Recorder: f.events, Limits: limits, Filters: deps,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +105,7 @@ func start(t *testing.T, table *ir.Table, limits Limits) *fixture {
 		if err := s.Shutdown(ctx); err != nil {
 			t.Errorf("shutdown: %v", err)
 		}
-		state.Close()
+		deps.State.Close()
 	})
 	problems, err := s.Apply(t.Context(), table)
 	if err != nil || len(problems) > 0 {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,11 +26,14 @@ type Server struct {
 	draining atomic.Bool
 	open     atomic.Int64 // client connections
 
-	mu    sync.Mutex // guards what follows; never held while serving
-	binds map[string]*bind
-	conns map[*h1conn]struct{}
-	wg    sync.WaitGroup // accept loops and connections
-	done  bool
+	applying sync.Mutex // held by Apply
+
+	mu      sync.Mutex // guards what follows; never held while serving
+	binds   map[string]*bind
+	conns   map[*h1conn]struct{}
+	streams map[*stream]struct{} // those with a backend
+	wg      sync.WaitGroup       // accept loops and connections
+	done    bool
 
 	ctx    context.Context // the lifetime of connections, not of a call
 	cancel context.CancelFunc
@@ -50,7 +54,7 @@ func New(cfg Config) (*Server, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Server{
 		cfg: cfg, metrics: newMetrics(), binds: map[string]*bind{}, conns: map[*h1conn]struct{}{},
-		ctx: ctx, cancel: cancel,
+		streams: map[*stream]struct{}{}, ctx: ctx, cancel: cancel,
 	}
 	s.table.Store(&table{ir: &ir.Table{}})
 	s.startHTTP2()
@@ -59,28 +63,66 @@ func New(cfg Config) (*Server, error) {
 
 // Apply makes t the table in force. Problems name parts that refuse their
 // requests. On an error nothing has changed: the table before stays in force.
+// An address that cannot be opened is an error, or, with Config.PartialBind, a
+// problem of each of its listeners until a later Apply can open it.
 func (s *Server) Apply(ctx context.Context, t *ir.Table) ([]Problem, error) {
+	// One table after the other, while connections come and go.
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	prev := s.table.Load()
+	next, problems := newTable(t, prev, &s.cfg, s.metrics) //nolint:contextcheck // what it starts outlives the call
+	opened, unopened, err := s.listen(ctx, next)
+	if err == nil {
+		problems = append(problems, unopened...)
+		err = s.swap(next, opened)
+	}
+	if err != nil {
+		for _, b := range opened {
+			_ = b.ln.Close()
+		}
+		next.discard(prev)
+		return nil, fmt.Errorf("apply table: %w", err)
+	}
+	if prev.set != nil {
+		prev.set.Retire(next.set)
+	}
+	s.cfg.Filters.State.Retain(t)
+	s.metrics.retain(next)
+	return problems, nil
+}
+
+// listen opens the addresses of next that are not open. On an error the caller
+// closes those that it gives.
+func (s *Server) listen(ctx context.Context, next *table) (opened []*bind, problems []Problem, err error) {
+	s.mu.Lock()
+	var missing []string
+	for key := range next.binds {
+		if s.binds[key] == nil {
+			missing = append(missing, key)
+		}
+	}
+	s.mu.Unlock()
+	slices.Sort(missing)
+	for _, key := range missing {
+		ln, err := s.cfg.Listen(ctx, "tcp", key)
+		switch {
+		case err == nil:
+			opened = append(opened, &bind{key: key, ln: ln})
+		case s.cfg.PartialBind:
+			problems = append(problems, unbound(next.binds[key], err)...)
+		default:
+			return opened, nil, fmt.Errorf("open listener: %w", err)
+		}
+	}
+	return opened, problems, nil
+}
+
+// swap puts next in force.
+func (s *Server) swap(next *table, opened []*bind) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.done {
-		return nil, errors.New("apply table: the server is shutting down")
-	}
-	prev := s.table.Load()
-	next, problems := newTable(t, prev, &s.cfg, s.metrics) //nolint:contextcheck // what it starts outlives the call
-	var opened []*bind
-	for key := range next.binds {
-		if s.binds[key] != nil {
-			continue
-		}
-		ln, err := s.cfg.Listen(ctx, "tcp", key)
-		if err != nil {
-			for _, b := range opened {
-				_ = b.ln.Close()
-			}
-			next.discard(prev)
-			return nil, fmt.Errorf("apply table: open listener: %w", err)
-		}
-		opened = append(opened, &bind{key: key, ln: ln})
+		return errors.New("the server is shutting down")
 	}
 	s.table.Store(next)
 	for _, b := range opened {
@@ -93,12 +135,19 @@ func (s *Server) Apply(ctx context.Context, t *ir.Table) ([]Problem, error) {
 			delete(s.binds, key)
 		}
 	}
-	if prev.set != nil {
-		prev.set.Retire(next.set)
+	for st := range s.streams {
+		st.review(next)
 	}
-	s.cfg.Filters.State.Retain(t)
-	s.metrics.retain(next)
-	return problems, nil
+	return nil
+}
+
+// unbound is what an address that cannot be opened means to its listeners.
+func unbound(b *bindTable, err error) []Problem {
+	problems := make([]Problem, 0, len(b.named))
+	for _, name := range b.named {
+		problems = append(problems, Problem{Listener: name, Err: fmt.Errorf("open listener: %w", err)})
+	}
+	return problems
 }
 
 // Addresses gives the addresses that are open, by "ip:port" of the table.
@@ -200,6 +249,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.cancel()
 	s.h2conns.closeAll()
 	<-finished
+	s.applying.Lock() // no table is on its way any more
+	defer s.applying.Unlock()
 	if set := s.table.Load().set; set != nil {
 		err = errors.Join(err, set.Close())
 	}

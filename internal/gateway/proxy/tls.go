@@ -15,13 +15,14 @@ var errNoServerName = errors.New("tls: no listener serves the name that the clie
 // listenerTLS makes the configuration of one HTTPS listener, or keeps the
 // earlier one when nothing changed. Without a usable certificate there is none:
 // the handshake fails rather than serve another.
-func listenerTLS(l *ir.Listener, prev *table) (*tls.Config, error) {
-	if same := sameListenerTLS(l, prev); same != nil {
-		return same, nil
+func listenerTLS(l *ir.Listener, old *listener) (*tls.Config, error) {
+	stream := len(l.Streams) > 0
+	if old != nil && old.tls != nil && (len(old.made.Streams) > 0) == stream && sameTLS(old.made.TLS, l.TLS) {
+		return old.tls, nil
 	}
-	cfg := &tls.Config{
-		MinVersion: max(l.TLS.MinVersion, tls.VersionTLS12),
-		NextProtos: []string{"h2", "http/1.1"},
+	cfg := &tls.Config{MinVersion: max(l.TLS.MinVersion, tls.VersionTLS12)}
+	if !stream { // what the bytes of a stream are is between client and backend
+		cfg.NextProtos = []string{"h2", "http/1.1"}
 	}
 	for _, pair := range l.TLS.Certificates {
 		cert, err := tls.X509KeyPair([]byte(pair.Cert), pair.Key.Reveal())

@@ -19,7 +19,8 @@ type Backend struct {
 	name      string
 	set       *Set
 	opt       *Options
-	g         *group // nil where broken
+	g         *group   // nil where broken
+	addrs     []string // as the table had them
 	endpoints []*endpoint
 	broken    error
 	refuse    *ir.Refusal
@@ -61,6 +62,8 @@ func (b *Backend) admit(ctx context.Context, c *Call) error {
 		return &Error{Kind: Refused, Endpoint: b.name, Err: b.broken}
 	case b.refuse != nil:
 		return refused(b.refuse.Reason)
+	case b.g.cfg.Protocol == ir.ProtocolTCP:
+		return refused("the backend is one of streams, not of requests")
 	case len(b.endpoints) == 0:
 		return &Error{Kind: NoEndpoint, Endpoint: b.name, Err: errors.New("no endpoint is ready")}
 	case req.Method == http.MethodConnect:

@@ -111,7 +111,7 @@ func (x *http2Exchange) prepare() error {
 			return &Error{Kind: BodyRead, Err: err}
 		}
 	}
-	if req.ContentLength < 0 || req.ContentLength > replaySize {
+	if req.ContentLength < 0 || req.ContentLength > replaySize || len(req.TrailerNames) > 0 {
 		return nil
 	}
 	x.buffered = make([]byte, req.ContentLength)
@@ -226,13 +226,12 @@ func (x *http2Exchange) request(ctx context.Context, e *endpoint) *http.Request 
 	default:
 		x.sent.src, x.sent.req, x.sent.out = c.Req.Body, c.Req, r
 		r.ContentLength, r.Body = c.Req.ContentLength, x.sent
-		for name := range strings.SplitSeq(c.Header.Get("trailer"), ",") {
-			if name = strings.ToLower(strings.Trim(name, " \t")); name != "" && message.ValidName(name) && message.TrailerAllowed(name) {
-				if r.Trailer == nil {
-					r.Trailer = http.Header{}
-				}
-				r.Trailer[http.CanonicalHeaderKey(name)] = nil
+		// Only what is announced before the body can be sent behind it.
+		for _, name := range c.Req.TrailerNames {
+			if r.Trailer == nil {
+				r.Trailer = http.Header{}
 			}
+			r.Trailer[http.CanonicalHeaderKey(name)] = nil
 		}
 	}
 	return r

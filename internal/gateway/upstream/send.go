@@ -94,6 +94,10 @@ func (x *exchange) appendHead() error {
 		x.chunked = true
 		b = append(b, "transfer-encoding: chunked\r\n"...)
 		lines++
+		if len(req.TrailerNames) > 0 {
+			b = appendField(b, "trailer", strings.Join(req.TrailerNames, ", "))
+			lines++
+		}
 	}
 	if !x.invited {
 		b = append(b, "expect: 100-continue\r\n"...)

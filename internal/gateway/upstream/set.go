@@ -51,30 +51,24 @@ type group struct {
 // whose CA cannot be parsed: that backend refuses every request. The caller
 // calls Close in the end.
 func NewSet(table *ir.Table, prev *Set, opt Options) (*Set, map[int]error) {
-	s := &Set{opt: opt.withDefaults(), stop: make(chan struct{}), mirrors: newMirrors()}
-	old := map[string]*group{}
-	if prev != nil {
-		for _, b := range prev.backends {
-			if b.g != nil {
-				old[b.name] = b.g
-			}
-		}
-	}
+	s := &Set{opt: opt.withDefaults(), stop: make(chan struct{}), mirrors: newMirrors(), backends: make([]*Backend, 0, len(table.Backends))}
+	before := earlier{set: prev}
 	errs := map[int]error{}
 	now := s.opt.Now().UnixNano()
 	for i := range table.Backends {
 		cfg := &table.Backends[i]
-		g := old[cfg.Name]
-		if g == nil || !sameSettings(&g.cfg, cfg) {
-			var err error
-			if g, err = newGroup(cfg, s.opt); err != nil {
+		old := before.find(cfg)
+		if old == nil {
+			g, err := newGroup(cfg, s.opt)
+			if err != nil {
 				errs[i] = fmt.Errorf("backend %s: %w", cfg.Name, err)
 				s.backends = append(s.backends, &Backend{name: cfg.Name, set: s, opt: &s.opt, broken: errs[i]})
 				continue
 			}
+			old = &Backend{g: g}
 		}
-		g.coarse.Store(now)
-		s.backends = append(s.backends, g.backend(s, cfg))
+		old.g.coarse.Store(now)
+		s.backends = append(s.backends, old.next(s, cfg))
 	}
 	s.stopped.Go(s.janitor)
 	return s, errs
@@ -90,7 +84,7 @@ func newGroup(cfg *ir.Backend, opt Options) (*group, error) {
 		g.tls = t
 	}
 	switch cfg.Protocol {
-	case "", ir.ProtocolHTTP1:
+	case "", ir.ProtocolHTTP1, ir.ProtocolTCP:
 	case ir.ProtocolHTTP2:
 		g.h2 = newHTTP2(g)
 	default:
@@ -101,10 +95,56 @@ func newGroup(cfg *ir.Backend, opt Options) (*group, error) {
 	return g, nil
 }
 
-// backend makes the view of g that a set with cfg has.
-func (g *group) backend(s *Set, cfg *ir.Backend) *Backend {
-	b := &Backend{name: cfg.Name, set: s, opt: &g.opt, g: g, refuse: cfg.Refuse}
+// earlier finds backends in the set before.
+type earlier struct {
+	set    *Set
+	at     int // where the last one was found, and one further
+	byName map[string][]*Backend
+}
+
+// find gives the backend of the same name and settings, or nil. Tables keep
+// their order, so that most are where they were, but for what came and went.
+func (p *earlier) find(cfg *ir.Backend) *Backend {
+	if p.set == nil {
+		return nil
+	}
+	for ; p.byName == nil && p.at < len(p.set.backends) && p.set.backends[p.at].name <= cfg.Name; p.at++ {
+		if b := p.set.backends[p.at]; b.serves(cfg) {
+			p.at++
+			return b
+		}
+	}
+	if p.byName == nil {
+		p.byName = make(map[string][]*Backend, len(p.set.backends))
+		for _, b := range p.set.backends {
+			p.byName[b.name] = append(p.byName[b.name], b)
+		}
+	}
+	for _, b := range p.byName[cfg.Name] {
+		if b.serves(cfg) {
+			return b
+		}
+	}
+	return nil
+}
+
+// serves reports whether b, of an earlier set, is the backend that cfg asks for.
+func (b *Backend) serves(cfg *ir.Backend) bool {
+	return b.g != nil && b.name == cfg.Name && sameSettings(&b.g.cfg, cfg)
+}
+
+// next makes the view of b's group that a set with cfg has.
+func (b *Backend) next(s *Set, cfg *ir.Backend) *Backend {
+	g := b.g
+	out := &Backend{name: cfg.Name, set: s, opt: &g.opt, g: g, refuse: cfg.Refuse, addrs: cfg.Endpoints}
 	g.refs.Add(1)
+	if len(b.addrs) > 0 && slices.Equal(b.addrs, cfg.Endpoints) {
+		out.endpoints = b.endpoints
+		for _, e := range out.endpoints {
+			e.refs.Add(1)
+		}
+		return out
+	}
 	endpoints := make(map[string]*endpoint, len(cfg.Endpoints))
 	for _, addr := range cfg.Endpoints {
 		if endpoints[addr] != nil {
@@ -116,10 +156,10 @@ func (g *group) backend(s *Set, cfg *ir.Backend) *Backend {
 		}
 		e.refs.Add(1)
 		endpoints[addr] = e
-		b.endpoints = append(b.endpoints, e)
+		out.endpoints = append(out.endpoints, e)
 	}
 	g.endpoints = endpoints
-	return b
+	return out
 }
 
 // sameSettings reports whether connections to endpoints of a may serve b.

@@ -31,6 +31,8 @@ type socket struct {
 	// meanwhile.
 	streaming bool
 	canceled  atomic.Bool
+	// free says that the deadlines are the owner's business.
+	free bool
 	// ended says that the backend's end of the stream was read. Under TLS that
 	// comes after its close_notify, unless somebody cut the connection.
 	ended bool
@@ -55,6 +57,14 @@ const (
 	peekQuiet                      // open, nothing there
 	peekReadable                   // bytes are there
 )
+
+// CloseWrite tells the backend that nothing more will come.
+func (s *socket) CloseWrite() error {
+	if c, ok := s.Conn.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
+	}
+	return s.Close()
+}
 
 // look tells the state of the receive buffer without waiting.
 func (s *socket) look() peekResult {
@@ -98,7 +108,7 @@ func (s *socket) early(err error) error {
 	if s.canceled.Load() {
 		return errCanceled
 	}
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
+	if s.free || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
 	next := s.want

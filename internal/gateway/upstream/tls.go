@@ -40,9 +40,13 @@ func newTLS(b *ir.Backend, opt Options) (*tlsSettings, error) {
 		Time:       opt.Now,
 		NextProtos: []string{"http/1.1"},
 	}
-	if b.Protocol == ir.ProtocolHTTP2 {
+	switch b.Protocol {
+	case ir.ProtocolHTTP2:
 		c.NextProtos = []string{"h2"}
-	} else {
+	case ir.ProtocolTCP:
+		c.NextProtos = nil // what the bytes are is between client and backend
+		c.ClientSessionCache = tls.NewLRUClientSessionCache(sessionCache)
+	case "", ir.ProtocolHTTP1:
 		c.ClientSessionCache = tls.NewLRUClientSessionCache(sessionCache)
 	}
 	if t.Client != nil {
@@ -187,6 +191,9 @@ func (t *tlsSettings) handshake(ctx context.Context, sock net.Conn) (*tls.Conn, 
 	c := tls.Client(sock, t.config)
 	if err := c.HandshakeContext(ctx); err != nil {
 		return nil, fmt.Errorf("TLS: %w", err)
+	}
+	if len(t.config.NextProtos) == 0 {
+		return c, nil
 	}
 	want := t.config.NextProtos[0]
 	if p := c.ConnectionState().NegotiatedProtocol; p != want && (p != "" || want == "h2") {

@@ -1,9 +1,11 @@
 package upstream
 
 import (
-	"io"
+	"net"
 	"sync"
 	"time"
+
+	"bulwark.dev/bulwark/internal/gateway/message"
 )
 
 // upgraded is a backend's connection after 101 (Switching Protocols). Read and
@@ -16,7 +18,7 @@ type upgraded struct {
 }
 
 // handOver takes the connection out of the exchange.
-func (x *exchange) handOver() io.ReadWriteCloser {
+func (x *exchange) handOver() message.Duplex {
 	c := x.c
 	x.c = nil
 	u := &upgraded{c: c, rest: append([]byte(nil), x.rd[x.r:x.w]...), stop: x.stop}
@@ -25,8 +27,23 @@ func (x *exchange) handOver() io.ReadWriteCloser {
 	// lazily are out of the question.
 	c.sock.want = time.Time{}
 	c.sock.arm(time.Time{})
+	c.sock.free = true
 	return u
 }
+
+// CloseWrite tells the backend that nothing more will come.
+func (u *upgraded) CloseWrite() error {
+	if c, ok := u.c.rw.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
+	}
+	return net.ErrClosed
+}
+
+// SetReadDeadline bounds what Read waits.
+func (u *upgraded) SetReadDeadline(t time.Time) error { return u.c.sock.SetReadDeadline(t) }
+
+// SetWriteDeadline bounds what Write waits.
+func (u *upgraded) SetWriteDeadline(t time.Time) error { return u.c.sock.SetWriteDeadline(t) }
 
 // Read gives what the backend sends.
 func (u *upgraded) Read(p []byte) (int, error) {

@@ -1,0 +1,176 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/pflag"
+
+	"bulwark.dev/bulwark/internal/gateway/compile"
+	"bulwark.dev/bulwark/internal/gateway/proxy"
+	"bulwark.dev/bulwark/internal/ops"
+)
+
+// The event log keeps at most this much on disk.
+const (
+	eventFileSize  = 256 << 20
+	eventFilesKept = 8
+)
+
+// processFlags are the settings of every command that runs until it is stopped.
+type processFlags struct {
+	admin     string
+	logFormat string
+	logLevel  string
+	profiles  bool
+}
+
+func (f *processFlags) add(fl *pflag.FlagSet, admin, logFormat string) {
+	fl.StringVar(&f.admin, "admin", admin, "address of health, status and metrics endpoints")
+	fl.StringVar(&f.logFormat, "log-format", logFormat, "log format: text or json")
+	fl.StringVar(&f.logLevel, "log-level", "info", "lowest log level: debug, info, warn or error")
+	fl.BoolVar(&f.profiles, "pprof", false, "serve /debug/pprof on the admin address")
+}
+
+// gatewayFlags are the settings of a data plane.
+type gatewayFlags struct {
+	processFlags
+	data        string
+	events      string
+	unprotected string
+	otlp        string
+	sample      float64
+	drain       time.Duration
+	limits      proxy.Limits
+}
+
+func (f *gatewayFlags) add(fl *pflag.FlagSet, admin, logFormat string) {
+	f.processFlags.add(fl, admin, logFormat)
+	fl.StringVar(&f.data, "data", "bulwark-data", "folder for events")
+	fl.StringVar(&f.events, "events", "all", "which requests are recorded: all, refused or none")
+	fl.StringVar(&f.unprotected, "unprotected", "refuse", "routes that no SecurityPolicy covers: refuse or allow")
+	fl.StringVar(&f.otlp, "otlp-endpoint", "", "URL of an OpenTelemetry collector (OTLP over HTTP); empty exports no traces")
+	fl.Float64Var(&f.sample, "trace-sample", 0.01, "share of traces begun here that is sampled, 0 to 1")
+	fl.DurationVar(&f.drain, "drain", drainPeriod, "how long requests in flight may take after the signal to stop")
+	fl.IntVar(&f.limits.Connections, "max-connections", 0, "largest number of client connections (0: 16384)")
+	fl.DurationVar(&f.limits.HeaderTimeout, "header-timeout", 0, "longest time for a request's head (0: 10s)")
+	fl.DurationVar(&f.limits.IdleTimeout, "idle-timeout", 0, "longest time between two requests of a connection (0: 90s)")
+	fl.DurationVar(&f.limits.BodyTimeout, "body-timeout", 0, "longest wait for the next bytes of a body (0: 60s)")
+	fl.DurationVar(&f.limits.RequestTimeout, "request-timeout", 0, "longest wait for a response's head where the route sets none (0: 60s)")
+}
+
+func oneOf(flag, value string, allowed ...string) error {
+	if slices.Contains(allowed, value) {
+		return nil
+	}
+	return fmt.Errorf("--%s %q: expected one of %v", flag, value, allowed)
+}
+
+func (f *gatewayFlags) check() error {
+	err := errors.Join(
+		oneOf("events", f.events, "all", "refused", "none"),
+		oneOf("unprotected", f.unprotected, "refuse", "allow"),
+	)
+	if f.sample < 0 || f.sample > 1 {
+		err = errors.Join(err, fmt.Errorf("--trace-sample %v: expected 0 to 1", f.sample))
+	}
+	if f.drain < 0 {
+		err = errors.Join(err, fmt.Errorf("--drain %v: expected a positive time", f.drain))
+	}
+	for name, d := range map[string]time.Duration{
+		"header-timeout": f.limits.HeaderTimeout, "idle-timeout": f.limits.IdleTimeout,
+		"body-timeout": f.limits.BodyTimeout, "request-timeout": f.limits.RequestTimeout,
+	} {
+		if d < 0 {
+			err = errors.Join(err, fmt.Errorf("--%s %v: expected a positive time", name, d))
+		}
+	}
+	if f.limits.Connections < 0 {
+		err = errors.Join(err, fmt.Errorf("--max-connections %d: expected a positive number", f.limits.Connections))
+	}
+	if f.data == "" {
+		err = errors.Join(err, errors.New("--data: expected a folder"))
+	}
+	return err
+}
+
+// options are what of the flags matters to compilation.
+func (f *gatewayFlags) options() compile.Options {
+	return compile.Options{Unprotected: f.unprotected == "allow"}
+}
+
+// newRegistry makes a metrics registry that tells of the process itself.
+func newRegistry() *prometheus.Registry {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return registry
+}
+
+// source is what a process watches, seen from its admin endpoints.
+type source struct {
+	ready   []ops.Check
+	metrics []prometheus.Collector
+}
+
+// startGateway starts the parts around the proxy and the proxy itself, which
+// serves nothing until its first apply.
+func startGateway(ctx context.Context, env *Env, log *slog.Logger, f *gatewayFlags, opt compile.Options, running *stack, more ...source) (*gateway, error) {
+	ready := []ops.Check{}
+	registry := newRegistry()
+	for _, m := range more {
+		ready = append(ready, m.ready...)
+		registry.MustRegister(m.metrics...)
+	}
+	var rec proxy.Recorder = discard{}
+	if f.events != "none" {
+		events, err := ops.OpenEventLog(f.data, eventFileSize, eventFilesKept, env.Now, log) //nolint:contextcheck // it outlives ctx, to record the drain
+		if err != nil {
+			return nil, badUse(err)
+		}
+		running.push(func(context.Context) error { return events.Close() }) //nolint:contextcheck // closing is not cut short
+		ready = append(ready, ops.Check{Name: "events", Fn: events.Healthy})
+		registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "bulwark_events_lost_total", Help: "Events that could not be written.",
+		}, func() float64 { return float64(events.Lost()) }))
+		rec = events
+		if f.events == "refused" {
+			rec = selective{events}
+		}
+	}
+	var tracer proxy.Tracer
+	if f.otlp != "" {
+		t, err := ops.NewTracer(ctx, f.otlp, f.sample)
+		if err != nil {
+			return nil, badUse(err)
+		}
+		running.push(t.Close)
+		tracer = t
+	}
+	g, err := newGateway(env, log, opt, rec, tracer, f.limits) //nolint:contextcheck // it outlives ctx, to drain
+	if err != nil {
+		return nil, err
+	}
+	running.push(func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, f.drain)
+		defer cancel()
+		return g.shutdown(ctx)
+	})
+	registry.MustRegister(g.server)
+	admin, err := ops.StartAdmin(ctx, ops.AdminConfig{
+		Address: f.admin, Metrics: registry, Profiles: f.profiles, Status: g.status, Log: log,
+		Ready: append(ready, ops.Check{Name: "configuration", Fn: g.configured}),
+	})
+	if err != nil {
+		return nil, badUse(err)
+	}
+	running.push(func(context.Context) error { return admin.Close() })
+	log.LogAttrs(ctx, slog.LevelInfo, "admin endpoints", slog.String("address", admin.Addr().String()))
+	return g, nil
+}
+

@@ -1,0 +1,257 @@
+package relay
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"runtime/pprof"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"bulwark.dev/bulwark/internal/cluster"
+)
+
+const testHeartbeat = 200 * time.Millisecond
+
+// logs keeps what was logged.
+type logs struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logs) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+func (l *logs) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// controller is a Server on a socket.
+type controller struct {
+	*Server
+
+	addr string
+	logs *logs
+	stop func()
+}
+
+func startController(t testing.TB, ca *testCA, addr string, edit func(*ServerConfig)) *controller {
+	t.Helper()
+	c := &controller{logs: &logs{}}
+	cfg := ServerConfig{Log: c.logs.logger(), Now: time.Now, Random: rand.Uint64, Version: "v0.0.1", Heartbeat: testHeartbeat}
+	if edit != nil {
+		edit(&cfg)
+	}
+	var err error
+	if c.Server, err = NewServer(cfg); err != nil {
+		t.Fatal(err)
+	}
+	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.addr = ln.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- c.Serve(ctx, ln, ca.server(t)) }()
+	c.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	t.Cleanup(c.stop)
+	return c
+}
+
+// plane is a Watcher and what it was given.
+type plane struct {
+	*Watcher
+
+	logs *logs
+	stop func()
+
+	mu    sync.Mutex
+	snaps []*cluster.Snapshot
+}
+
+func (p *plane) apply(s *cluster.Snapshot) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.snaps = append(p.snaps, s)
+	return nil
+}
+
+func (p *plane) all() []*cluster.Snapshot {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.snaps)
+}
+
+func (p *plane) last() *cluster.Snapshot {
+	all := p.all()
+	if len(all) == 0 {
+		return nil
+	}
+	return all[len(all)-1]
+}
+
+func clientConfig(ca *testCA, t testing.TB, addr string) ClientConfig {
+	t.Helper()
+	return ClientConfig{
+		URL: "https://" + addr, TLS: ca.client(t), Name: "gateway-1", Version: "v0.0.1",
+		Log: slog.New(slog.DiscardHandler), Now: time.Now, Random: rand.Uint64,
+		MinBackoff: time.Millisecond, MaxBackoff: 20 * time.Millisecond, ConnectTimeout: 5 * time.Second,
+	}
+}
+
+func startPlane(t testing.TB, ca *testCA, addr string, edit func(*ClientConfig), fn func(*cluster.Snapshot) error) *plane {
+	t.Helper()
+	p := &plane{logs: &logs{}}
+	cfg := clientConfig(ca, t, addr)
+	cfg.Log = p.logs.logger()
+	if edit != nil {
+		edit(&cfg)
+	}
+	var err error
+	if p.Watcher, err = NewWatcher(cfg); err != nil {
+		t.Fatal(err)
+	}
+	if fn == nil {
+		fn = p.apply
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx, fn) }()
+	p.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("watch: %v", err)
+		}
+	})
+	t.Cleanup(p.stop)
+	return p
+}
+
+// until waits for something to become true, as long as the test may run.
+func until(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for !ok() {
+		select {
+		case <-t.Context().Done():
+			t.Fatalf("never: %s", what)
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// noLeaks fails a test that leaves goroutines of this package behind.
+func noLeaks(t *testing.T) {
+	t.Helper()
+	t.Cleanup(func() {
+		var text string
+		for range 500 {
+			var b bytes.Buffer
+			if err := pprof.Lookup("goroutine").WriteTo(&b, 2); err != nil {
+				t.Fatal(err)
+			}
+			text = ""
+			for g := range strings.SplitSeq(b.String(), "\n\n") {
+				if (strings.Contains(g, "cluster/relay.") || strings.Contains(g, "net/http.(*http2")) && !strings.Contains(g, "testing.tRunner") {
+					text += g + "\n\n"
+				}
+			}
+			if text == "" {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		t.Errorf("goroutines are left:\n%s", text)
+	})
+}
+
+func meta(namespace, name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Namespace: namespace, Name: name, Generation: 1, UID: "u", ResourceVersion: "7",
+		CreationTimestamp: metav1.NewTime(time.Unix(1700000000, 0)), Labels: map[string]string{"app": name},
+		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}},
+	}
+}
+
+func route(namespace, name, path string) *gwv1.HTTPRoute {
+	exact := gwv1.PathMatchExact
+	port := gwv1.PortNumber(80)
+	return &gwv1.HTTPRoute{
+		ObjectMeta: meta(namespace, name),
+		Spec: gwv1.HTTPRouteSpec{
+			CommonRouteSpec: gwv1.CommonRouteSpec{ParentRefs: []gwv1.ParentReference{{Name: "edge"}}},
+			Hostnames:       []gwv1.Hostname{"shop.example"},
+			Rules: []gwv1.HTTPRouteRule{{
+				Matches: []gwv1.HTTPRouteMatch{{Path: &gwv1.HTTPPathMatch{Type: &exact, Value: &path}}},
+				BackendRefs: []gwv1.HTTPBackendRef{{BackendRef: gwv1.BackendRef{
+					BackendObjectReference: gwv1.BackendObjectReference{Name: gwv1.ObjectName(name), Port: &port},
+				}}},
+			}},
+		},
+		Status: gwv1.HTTPRouteStatus{RouteStatus: gwv1.RouteStatus{Parents: []gwv1.RouteParentStatus{{ControllerName: "x/y"}}}},
+	}
+}
+
+func secret(name, value string) *corev1.Secret {
+	return &corev1.Secret{ObjectMeta: meta("shop", name), Type: corev1.SecretTypeOpaque, Data: map[string][]byte{"key": []byte(value)}}
+}
+
+func slice(name, service string) *discoveryv1.EndpointSlice {
+	s := &discoveryv1.EndpointSlice{
+		ObjectMeta: meta("shop", name), AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.0.0.1"}}},
+	}
+	s.Labels = map[string]string{discoveryv1.LabelServiceName: service}
+	s.Annotations = map[string]string{corev1.EndpointsLastChangeTriggerTime: "now"}
+	return s
+}
+
+func snapshot(t testing.TB, objs ...cluster.Object) *cluster.Snapshot {
+	t.Helper()
+	return snapshotWithout(t, nil, objs...)
+}
+
+func snapshotWithout(t testing.TB, unreadable []cluster.Unreadable, objs ...cluster.Object) *cluster.Snapshot {
+	t.Helper()
+	return cluster.Assemble(objs, unreadable)
+}
+
+func routes(n int) []cluster.Object {
+	var out []cluster.Object
+	for i := range n {
+		out = append(out, route("shop", fmt.Sprintf("route-%05d", i), fmt.Sprintf("/%d", i)))
+	}
+	return out
+}
+
+// everything uses whatever there is.
+func everything(string, string, string) bool { return true }
+
+func newWriter(w io.Writer) *bufio.Writer { return bufio.NewWriter(w) }
