@@ -157,8 +157,9 @@ func wants(snap *cluster.Snapshot, report *compile.Report) []provision.Want {
 
 // placed has compilation place Gateways where their Services are.
 func placed(opt compile.Options, snap *cluster.Snapshot, cfg provision.Config) compile.Options {
+	place := provision.Placer(snap, cfg)
 	opt.Place = func(g *gwv1.Gateway) compile.Placement {
-		p := provision.Place(snap, cfg, g)
+		p := place(g)
 		return compile.Placement{Addresses: p.Addresses, Pending: p.Pending, Unusable: p.Unusable, Bind: p.Bind, Ports: p.Ports}
 	}
 	return opt

@@ -82,6 +82,7 @@ func serveGateway(ctx context.Context, env *Env, log *slog.Logger, f *dataPlaneF
 	if err != nil {
 		return badUse(err)
 	}
+	f.partial = true
 	opt := f.options()
 	opt.ControllerName = f.controllerName
 	g, err := startGateway(ctx, env, log, &f.gatewayFlags, opt, running, source{

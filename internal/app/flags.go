@@ -48,6 +48,9 @@ type gatewayFlags struct {
 	sample      float64
 	drain       time.Duration
 	limits      proxy.Limits
+	// partial serves what can be bound where an address cannot: in a cluster one
+	// tenant's address must not hold back another's.
+	partial bool
 }
 
 func (f *gatewayFlags) add(fl *pflag.FlagSet, admin, logFormat string) {
@@ -152,7 +155,7 @@ func startGateway(ctx context.Context, env *Env, log *slog.Logger, f *gatewayFla
 		running.push(t.Close)
 		tracer = t
 	}
-	g, err := newGateway(env, log, opt, rec, tracer, f.limits) //nolint:contextcheck // it outlives ctx, to drain
+	g, err := newGateway(env, log, opt, rec, tracer, f.limits, f.partial) //nolint:contextcheck // it outlives ctx, to drain
 	if err != nil {
 		return nil, err
 	}
@@ -173,4 +176,3 @@ func startGateway(ctx context.Context, env *Env, log *slog.Logger, f *gatewayFla
 	log.LogAttrs(ctx, slog.LevelInfo, "admin endpoints", slog.String("address", admin.Addr().String()))
 	return g, nil
 }
-

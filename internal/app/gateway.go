@@ -51,10 +51,10 @@ func (s selective) Record(e *bulwark.Event) {
 	}
 }
 
-func newGateway(env *Env, log *slog.Logger, opt compile.Options, rec proxy.Recorder, tracer proxy.Tracer, limits proxy.Limits) (*gateway, error) {
+func newGateway(env *Env, log *slog.Logger, opt compile.Options, rec proxy.Recorder, tracer proxy.Tracer, limits proxy.Limits, partial bool) (*gateway, error) {
 	state := filters.NewState()
 	server, err := proxy.New(proxy.Config{
-		Now: env.Now, Random: env.Random, Log: log, Recorder: rec, Tracer: tracer, Limits: limits,
+		Now: env.Now, Random: env.Random, Log: log, Recorder: rec, Tracer: tracer, Limits: limits, PartialBind: partial,
 		Filters:  filterDeps(env, log, state),
 		Upstream: upstream.Options{Now: env.Now, Log: log},
 	})

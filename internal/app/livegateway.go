@@ -55,6 +55,7 @@ func upCluster(ctx context.Context, env *Env, log *slog.Logger, f *upFlags, runn
 	if err != nil {
 		return badUse(err)
 	}
+	f.partial = true
 	g, err := startGateway(ctx, env, log, &f.gatewayFlags, f.options(), running, source{
 		ready:   []ops.Check{{Name: "cluster", Fn: watcher.Synced}},
 		metrics: []prometheus.Collector{watcher, writer},
@@ -62,7 +63,6 @@ func upCluster(ctx context.Context, env *Env, log *slog.Logger, f *upFlags, runn
 	if err != nil {
 		return err
 	}
-	g.placing = func(o compile.Options, s *cluster.Snapshot) compile.Options { return pooled(o, s) }
 	election, err := lead.New(lead.Config{REST: cfg, Namespace: "default", Name: upLease, Identity: instance(), Log: log})
 	if err != nil {
 		return badUse(err)

@@ -63,15 +63,16 @@ func TestFirstStart(t *testing.T) {
 }
 
 // TestYears moves time on for three years. All the while, a data plane whose
-// mounted Secret is two hours old connects to either of two replicas.
+// mounted Secret is eight hours old connects to either of two replicas.
 func TestYears(t *testing.T) {
+	t.Parallel()
 	a, c := newAPI(), newClock()
 	one, two := replica(t, a, c.Now), replica(t, a, c.Now)
 	syncs(t, one)
 	syncs(t, two)
 	mounted := a.read(t, ClientSecret).Data
 	authorities, certificates := map[string]bool{}, map[string]bool{}
-	const step = 2 * time.Hour
+	const step = 8 * time.Hour
 	for i := range int(3 * 365 * 24 * time.Hour / step) {
 		c.advance(step)
 		// Each replica looks once per step, the other way round each time, so that
@@ -84,7 +85,7 @@ func TestYears(t *testing.T) {
 		authorities[string(a.read(t, CASecret).Data[keyCert])] = true
 		client := a.read(t, ClientSecret).Data
 		certificates[string(client[keyCert])] = true
-		if i%12 == 0 || !bytes.Equal(client[keyCert], mounted[keyCert]) || !bytes.Equal(client[keyBundle], mounted[keyBundle]) {
+		if i%20 == 0 || !bytes.Equal(client[keyCert], mounted[keyCert]) || !bytes.Equal(client[keyBundle], mounted[keyBundle]) {
 			for _, r := range []*Authority{one, two} {
 				for _, data := range []map[string][]byte{client, mounted} {
 					if err := handshake(t, r.Server(), gatewayWith(t, data, c.Now)); err != nil {
@@ -148,37 +149,32 @@ func TestAPIAway(t *testing.T) {
 // TestBrokenAuthority: what cannot be understood is left alone, named, and said
 // how to get out of, and what was in use before stays.
 func TestBrokenAuthority(t *testing.T) {
+	another, late := fresh(t), 30*24*time.Hour
+	future, err := newIssuer(newClock().Now().Add(late))
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, leafKey, err := another.issue(forGateway(), newClock().Now())
+	if err != nil {
+		t.Fatal(err)
+	}
 	tests := map[string]struct {
-		change func(t *testing.T, data map[string][]byte)
+		change func(data map[string][]byte)
 		says   string
 	}{
-		"empty":             {func(_ *testing.T, d map[string][]byte) { clear(d) }, "there is no certificate"},
-		"no key":            {func(_ *testing.T, d map[string][]byte) { delete(d, keyKey) }, "not PEM"},
-		"cut certificate":   {func(_ *testing.T, d map[string][]byte) { d[keyCert] = d[keyCert][:100] }, "no certificate"},
-		"garbled key":       {func(_ *testing.T, d map[string][]byte) { d[keyKey] = bytes.ToLower(d[keyKey]) }, "not PEM"},
-		"key of another":    {func(t *testing.T, d map[string][]byte) { d[keyKey] = fresh(t).keyPEM }, "does not belong"},
-		"no bundle":         {func(_ *testing.T, d map[string][]byte) { delete(d, keyBundle) }, keyBundle},
-		"bundle of another": {func(t *testing.T, d map[string][]byte) { d[keyBundle] = fresh(t).chain }, "not trusted"},
-		"key in the bundle": {func(_ *testing.T, d map[string][]byte) { d[keyBundle] = append(d[keyBundle], d[keyKey]...) }, "PRIVATE KEY"},
-		"half of the next":  {func(t *testing.T, d map[string][]byte) { d[keyNextCert] = fresh(t).chain }, keyNextCert},
-		"next not in bundle": {func(t *testing.T, d map[string][]byte) {
-			n := fresh(t)
-			d[keyNextCert], d[keyNextKey] = n.chain, n.keyPEM
-		}, "is not in"},
-		"no authority": {func(t *testing.T, d map[string][]byte) {
-			i := fresh(t)
-			cert, key, err := i.issue(forGateway(), newClock().Now())
-			if err != nil {
-				t.Fatal(err)
-			}
-			d[keyCert], d[keyKey] = cert, key
-		}, "not that of an authority"},
-		"from the future": {func(t *testing.T, d map[string][]byte) {
-			i, err := newIssuer(newClock().Now().Add(time.Hour))
-			if err != nil {
-				t.Fatal(err)
-			}
-			d[keyCert], d[keyKey], d[keyBundle] = i.chain, i.keyPEM, i.chain
+		"empty":              {func(d map[string][]byte) { clear(d) }, "there is no certificate"},
+		"no key":             {func(d map[string][]byte) { delete(d, keyKey) }, "not PEM"},
+		"cut certificate":    {func(d map[string][]byte) { d[keyCert] = d[keyCert][:100] }, "no certificate"},
+		"garbled key":        {func(d map[string][]byte) { d[keyKey] = bytes.ToLower(d[keyKey]) }, "not PEM"},
+		"key of another":     {func(d map[string][]byte) { d[keyKey] = another.keyPEM }, "does not belong"},
+		"no bundle":          {func(d map[string][]byte) { delete(d, keyBundle) }, keyBundle},
+		"bundle of another":  {func(d map[string][]byte) { d[keyBundle] = another.chain }, "not trusted"},
+		"key in the bundle":  {func(d map[string][]byte) { d[keyBundle] = append(d[keyBundle], d[keyKey]...) }, "PRIVATE KEY"},
+		"half of the next":   {func(d map[string][]byte) { d[keyNextCert] = another.chain }, keyNextCert},
+		"next not in bundle": {func(d map[string][]byte) { d[keyNextCert], d[keyNextKey] = another.chain, another.keyPEM }, "is not in"},
+		"no authority":       {func(d map[string][]byte) { d[keyCert], d[keyKey] = leaf, leafKey }, "not that of an authority"},
+		"from the future": {func(d map[string][]byte) {
+			d[keyCert], d[keyKey], d[keyBundle] = future.chain, future.keyPEM, future.chain
 		}, "clock"},
 	}
 	for name, tt := range tests {
@@ -187,7 +183,7 @@ func TestBrokenAuthority(t *testing.T) {
 			r := replica(t, a, c.Now)
 			syncs(t, r)
 			client := a.read(t, ClientSecret).Data
-			a.edit(t, CASecret, func(s *corev1.Secret) { tt.change(t, s.Data) })
+			a.edit(t, CASecret, func(s *corev1.Secret) { tt.change(s.Data) })
 			broken, writes := a.read(t, CASecret), a.writes
 			for _, now := range []time.Duration{0, 9 * 24 * time.Hour} {
 				c.advance(now)
@@ -234,17 +230,19 @@ func fresh(t *testing.T) *issuer {
 // TestClientSecret: what data planes mount is made again when it is not what it
 // should be, unless it is somebody else's.
 func TestClientSecret(t *testing.T) {
-	for name, change := range map[string]func(t *testing.T, data map[string][]byte){
-		"empty":                func(_ *testing.T, d map[string][]byte) { clear(d) },
-		"key of another":       func(t *testing.T, d map[string][]byte) { d[keyKey] = fresh(t).keyPEM },
-		"bundle of another":    func(t *testing.T, d map[string][]byte) { d[keyBundle] = fresh(t).chain },
-		"of another authority": func(t *testing.T, d map[string][]byte) { maps.Copy(d, someoneElse(t, newClock()).data(t)) },
+	another := someoneElse(t, newClock())
+	other := another.data(t)
+	for name, change := range map[string]func(data map[string][]byte){
+		"empty":                func(d map[string][]byte) { clear(d) },
+		"key of another":       func(d map[string][]byte) { d[keyKey] = other[keyKey] },
+		"bundle of another":    func(d map[string][]byte) { d[keyBundle] = other[keyBundle] },
+		"of another authority": func(d map[string][]byte) { maps.Copy(d, other) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, c := newAPI(), newClock()
 			r := replica(t, a, c.Now)
 			syncs(t, r)
-			a.edit(t, ClientSecret, func(s *corev1.Secret) { change(t, s.Data) })
+			a.edit(t, ClientSecret, func(s *corev1.Secret) { change(s.Data) })
 			syncs(t, r)
 			if err := handshake(t, r.Server(), gatewayWith(t, a.read(t, ClientSecret).Data, c.Now)); err != nil {
 				t.Error(err)

@@ -19,8 +19,8 @@ const (
 
 // The Secrets in Bulwark's own namespace.
 const (
-	CASecret     = "bulwark-relay-ca"
-	ClientSecret = "bulwark-relay-client"
+	CASecret     = "bulwark-relay-ca"     //nolint:gosec // G101: a name
+	ClientSecret = "bulwark-relay-client" //nolint:gosec // G101: a name
 )
 
 // The keys of Secrets and the names of files.

@@ -67,12 +67,18 @@ func readAuthority(s *corev1.Secret, now time.Time) (*authority, error) {
 	return a, nil
 }
 
-// trusted reports whether the bundle leads to i, at the time of i's making.
+// trusted reports whether the bundle leads to i, at a time when all had begun.
 func trusted(i *issuer, bundle []*x509.Certificate) bool {
 	between := x509.NewCertPool()
 	between.AppendCertsFromPEM(i.chain)
+	at := i.cert.NotBefore
+	for _, c := range bundle {
+		if c.NotBefore.After(at) && c.NotBefore.Before(i.cert.NotAfter) {
+			at = c.NotBefore
+		}
+	}
 	_, err := i.cert.Verify(x509.VerifyOptions{
-		Roots: pool(bundle), Intermediates: between, CurrentTime: i.cert.NotBefore.Add(time.Second),
+		Roots: pool(bundle), Intermediates: between, CurrentTime: at,
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
 	return err == nil

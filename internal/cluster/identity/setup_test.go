@@ -248,8 +248,8 @@ func gatewayWith(t *testing.T, data map[string][]byte, now func() time.Time) *tl
 // mount writes data the way a kubelet does.
 func mount(t *testing.T, dir string, data map[string][]byte) {
 	t.Helper()
-	version, err := os.MkdirTemp(dir, "..version")
-	if err != nil {
+	version := filepath.Join(dir, "..version-"+strconv.FormatInt(time.Now().UnixNano(), 36))
+	if err := os.Mkdir(version, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	for name, text := range data {

@@ -67,6 +67,8 @@ func New(cfg Config) (*Election, error) {
 		return nil, errors.New("lead: namespace and name of the Lease are required")
 	case cfg.Identity == "":
 		return nil, errors.New("lead: Identity is required")
+	case cfg.LeaseDuration < time.Second:
+		return nil, fmt.Errorf("lead: a Lease of %v; it is told in seconds", cfg.LeaseDuration)
 	case cfg.LeaseDuration <= cfg.RenewDeadline || cfg.RenewDeadline <= 2*cfg.RetryPeriod || cfg.RetryPeriod < 0:
 		return nil, fmt.Errorf("lead: want lease %v > renew %v > 2 × retry %v > 0", cfg.LeaseDuration, cfg.RenewDeadline, cfg.RetryPeriod)
 	}

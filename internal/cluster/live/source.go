@@ -213,6 +213,7 @@ func (s *source) refused(verb string) {
 // good makes the kind readable once it is listed and being watched. One without
 // the other would go stale.
 func (s *source) good() {
+	ctx := context.Background() // the reflector calls without one
 	s.mu.Lock()
 	if !s.listed || !s.watching {
 		s.mu.Unlock()
@@ -222,14 +223,13 @@ func (s *source) good() {
 	s.mu.Unlock()
 	if replace {
 		// Before the state says so: whoever sees the state looks at the store.
-		s.keep(s.store.Replace(s.kind.Name, pending))
+		s.keep(ctx, s.store.Replace(s.kind.Name, pending))
 	}
 	s.mu.Lock()
 	s.back = s.back || replace
 	s.pending, s.failure, s.refusals, s.reason, s.state = nil, nil, 0, "", readable
 	s.lastEvent = s.now()
 	s.mu.Unlock()
-	ctx := context.Background()
 	if fromDown {
 		s.log.LogAttrs(ctx, slog.LevelInfo, "kind can be read now", slog.String("kind", s.kind.Name))
 	}
@@ -244,9 +244,9 @@ func (s *source) good() {
 
 // keep logs what the store refuses: a mistake of ours, since it is given its own
 // kinds only.
-func (s *source) keep(err error) {
+func (s *source) keep(ctx context.Context, err error) {
 	if err != nil {
-		s.log.LogAttrs(context.Background(), slog.LevelError, "object is not kept", slog.String("kind", s.kind.Name), slog.Any("error", err))
+		s.log.LogAttrs(ctx, slog.LevelError, "object is not kept", slog.String("kind", s.kind.Name), slog.Any("error", err))
 	}
 }
 
@@ -298,7 +298,8 @@ func (s *source) lost(ctx context.Context, err error) {
 
 // down says in the store why there is nothing of the kind.
 func (s *source) down(ctx context.Context, verbs []string, missing *missingError) {
-	why, absent := "", false
+	var why string
+	absent := false
 	switch {
 	case missing == nil:
 		why = denial(s.kind, verbs)
@@ -316,10 +317,10 @@ func (s *source) down(ctx context.Context, verbs []string, missing *missingError
 		return
 	}
 	if absent {
-		s.keep(s.store.SetAbsent(s.kind.Name, why))
+		s.keep(ctx, s.store.SetAbsent(s.kind.Name, why))
 		s.log.LogAttrs(ctx, slog.LevelInfo, "the server does not have this kind", slog.String("kind", s.kind.Name), slog.String("reason", why))
 	} else {
-		s.keep(s.store.SetUnreadable(s.kind.Name, why))
+		s.keep(ctx, s.store.SetUnreadable(s.kind.Name, why))
 		s.log.LogAttrs(ctx, slog.LevelError, "kind cannot be read; what depends on it is refused", slog.String("kind", s.kind.Name), slog.String("reason", why))
 	}
 	s.mu.Lock()
@@ -367,7 +368,7 @@ func (k sink) Update(obj any) error {
 		return err
 	}
 	k.event()
-	k.keep(k.store.Put(o))
+	k.keep(context.Background(), k.store.Put(o))
 	k.changed()
 	return nil
 }
@@ -379,7 +380,7 @@ func (k sink) Delete(obj any) error {
 		return err
 	}
 	k.event()
-	k.keep(k.store.Remove(k.kind.Name, o.GetNamespace(), o.GetName()))
+	k.keep(context.Background(), k.store.Remove(k.kind.Name, o.GetNamespace(), o.GetName()))
 	k.changed()
 	return nil
 }
@@ -402,7 +403,7 @@ func (k sink) Replace(items []any, _ string) error {
 	}
 	k.mu.Unlock()
 	if now {
-		k.keep(k.store.Replace(k.kind.Name, objects))
+		k.keep(context.Background(), k.store.Replace(k.kind.Name, objects))
 		k.changed()
 	}
 	k.good()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"runtime"
 	"strings"
@@ -113,9 +114,7 @@ func made(apiVersion, kind, namespace, name string, more object) object {
 		meta["namespace"] = namespace
 	}
 	o := object{"apiVersion": apiVersion, "kind": kind, "metadata": meta}
-	for k, v := range more {
-		o[k] = v
-	}
+	maps.Copy(o, more)
 	return o
 }
 
@@ -195,37 +194,22 @@ func TestWatch(t *testing.T) {
 // TestTrouble cuts, forgets, stops and slows the server: what was read stays,
 // and what happened meanwhile arrives.
 func TestTrouble(t *testing.T) {
+	nothing := func(*livetest.Server) {}
 	tests := []struct {
 		name    string
-		trouble func(t *testing.T, s *livetest.Server, r *run)
-		end     func(s *livetest.Server)
+		trouble func(*livetest.Server, *run)
+		end     func(*livetest.Server)
 	}{
-		{"watches cut", func(_ *testing.T, s *livetest.Server, _ *run) { s.Cut() }, func(*livetest.Server) {}},
-		{"history forgotten", func(_ *testing.T, s *livetest.Server, _ *run) {
-			s.Stop()
-			s.Forget()
-		}, func(s *livetest.Server) {
+		{"watches cut", func(s *livetest.Server, _ *run) { s.Cut() }, nothing},
+		{"history forgotten", func(s *livetest.Server, _ *run) { s.Stop() }, func(s *livetest.Server) {
 			s.Forget()
 			s.Resume()
 		}},
-		{"server gone", func(t *testing.T, s *livetest.Server, r *run) {
-			s.Stop()
-			r.eventually("every kind sick", func() bool {
-				err := r.Healthy()
-				return err != nil && strings.Count(err.Error(), "\n") == len(cluster.Kinds())-1
-			})
-			if r.Synced() != nil {
-				t.Error("a Watcher that was synced is no more")
-			}
-		}, func(s *livetest.Server) { s.Resume() }},
-		{"server overloaded", func(_ *testing.T, s *livetest.Server, r *run) { troubled(s, r, http.StatusTooManyRequests) },
-			func(s *livetest.Server) { relieved(s) }},
-		{"server starting", func(_ *testing.T, s *livetest.Server, r *run) { troubled(s, r, http.StatusServiceUnavailable) },
-			func(s *livetest.Server) { relieved(s) }},
-		{"server broken", func(_ *testing.T, s *livetest.Server, r *run) { troubled(s, r, http.StatusInternalServerError) },
-			func(s *livetest.Server) { relieved(s) }},
-		{"credential expired", func(_ *testing.T, s *livetest.Server, r *run) { troubled(s, r, http.StatusUnauthorized) },
-			func(s *livetest.Server) { relieved(s) }},
+		{"server gone", gone, (*livetest.Server).Resume},
+		{"server overloaded", troubled(http.StatusTooManyRequests), relieved},
+		{"server starting", troubled(http.StatusServiceUnavailable), relieved},
+		{"server broken", troubled(http.StatusInternalServerError), relieved},
+		{"credential expired", troubled(http.StatusUnauthorized), relieved},
 	}
 	for _, streaming := range []bool{false, true} {
 		for _, tt := range tests {
@@ -237,7 +221,7 @@ func TestTrouble(t *testing.T) {
 				server.Apply(httpRoute("b", "b.example"))
 				r := start(t, server)
 				before := r.until("first", readableAll)
-				tt.trouble(t, server, r)
+				tt.trouble(server, r)
 				if s := r.last(); hosts(s) != "a=[a.example] b=[b.example]" || !readableAll(s) {
 					t.Errorf("in trouble: %s, unreadable %v", hosts(s), s.Unreadable)
 				}
@@ -264,15 +248,31 @@ func TestTrouble(t *testing.T) {
 	}
 }
 
-func troubled(s *livetest.Server, r *run, status int) {
-	for _, verb := range []string{"list", "watch"} {
-		s.Answer(verb, "httproutes", status)
-	}
-	before := s.Requests("watch", "httproutes")
-	s.Cut()
-	r.eventually("asked in vain", func() bool {
-		return s.Requests("watch", "httproutes") > before && r.Healthy() != nil || status == http.StatusTooManyRequests
+// gone stops the server until every kind noticed.
+func gone(s *livetest.Server, r *run) {
+	s.Stop()
+	r.eventually("every kind sick", func() bool {
+		err := r.Healthy()
+		return err != nil && strings.Count(err.Error(), "\n") == len(cluster.Kinds())-1
 	})
+	if err := r.Synced(); err != nil {
+		r.t.Errorf("a Watcher that was synced is no more: %v", err)
+	}
+}
+
+// troubled makes the server answer with a status until that was noticed.
+func troubled(status int) func(*livetest.Server, *run) {
+	return func(s *livetest.Server, r *run) {
+		for _, verb := range []string{"list", "watch"} {
+			s.Answer(verb, "httproutes", status)
+		}
+		before := s.Requests("watch", "httproutes")
+		s.Cut()
+		r.eventually("asked in vain", func() bool {
+			// The client itself obeys a 429 for a while before it gives up.
+			return s.Requests("watch", "httproutes") > before && (r.Healthy() != nil || status == http.StatusTooManyRequests)
+		})
+	}
 }
 
 func relieved(s *livetest.Server) {

@@ -57,7 +57,7 @@ func (w *wire) decode(t metav1.TypeMeta, text []byte) error {
 // wireList is a list of custom resources.
 type wireList struct {
 	metav1.TypeMeta `json:",inline"`
-	metav1.ListMeta `json:"metadata,omitempty"`
+	metav1.ListMeta `json:"metadata"`
 
 	Items []wire `json:"items"`
 }
@@ -66,7 +66,7 @@ type wireList struct {
 func (l *wireList) UnmarshalJSON(text []byte) error {
 	var raw struct {
 		metav1.TypeMeta `json:",inline"`
-		metav1.ListMeta `json:"metadata,omitempty"`
+		metav1.ListMeta `json:"metadata"`
 
 		Items []json.RawMessage `json:"items"`
 	}
@@ -88,8 +88,7 @@ func (l *wireList) UnmarshalJSON(text []byte) error {
 
 // DeepCopyObject copies the list and its objects.
 func (l *wireList) DeepCopyObject() runtime.Object {
-	out := &wireList{TypeMeta: l.TypeMeta, Items: make([]wire, len(l.Items))}
-	l.ListMeta.DeepCopyInto(&out.ListMeta)
+	out := &wireList{TypeMeta: l.TypeMeta, ListMeta: *l.ListMeta.DeepCopy(), Items: make([]wire, len(l.Items))} //nolint:staticcheck // TypeMeta could be copied by that name, too
 	for i := range l.Items {
 		if w, ok := l.Items[i].DeepCopyObject().(*wire); ok {
 			out.Items[i] = *w

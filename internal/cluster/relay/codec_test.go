@@ -84,7 +84,7 @@ func TestExamplesTravel(t *testing.T) {
 
 // feed gives text to a mirror, line by line.
 func feed(m *mirror, text string) error {
-	lines := newLineReader(strings.NewReader(text), MaxFrame, nil)
+	lines := newLineReader(strings.NewReader(text), MaxFrame)
 	for {
 		verb, body, err := lines.next()
 		if err != nil {
@@ -220,7 +220,7 @@ func TestAnyTwoStates(t *testing.T) {
 		for o := range want.All() {
 			k := kindOf(o)
 			bare, _ := k.bare(o)
-			if diff := cmp.Diff(bare, cluster.Object(m.find(keyOf(k, o)).obj)); diff != "" {
+			if diff := cmp.Diff(bare, m.find(keyOf(k, o)).obj); diff != "" {
 				t.Fatal(diff)
 			}
 		}
@@ -242,7 +242,7 @@ func FuzzMirror(f *testing.F) {
 		if err := feed(&m, goodHello()); err != nil {
 			t.Fatal(err)
 		}
-		lines := newLineReader(strings.NewReader(text), 1<<16, nil)
+		lines := newLineReader(strings.NewReader(text), 1<<16)
 		for {
 			verb, body, err := lines.next()
 			if err != nil {

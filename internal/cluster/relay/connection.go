@@ -126,8 +126,15 @@ func transportFor(conf *tls.Config, timeout time.Duration) *http.Transport {
 
 // receive reads the stream to its end.
 func (w *Watcher) receive(ctx context.Context, down io.Reader, up *io.PipeWriter, silent *time.Timer, writing *sync.WaitGroup) error {
-	lines := newLineReader(down, MaxFrame, func(n int) { w.count.bytes.Add(uint64(n)) }) //nolint:gosec // a length is positive
-	m := &w.mirror
+	m, beat := &w.mirror, time.Duration(0)
+	lines := newLineReader(tap{down, func(n int) {
+		// Any bytes are a sign of life: a long line takes its time.
+		w.count.bytes.Add(uint64(max(n, 0)))
+		if beat > 0 {
+			silent.Reset(silence * beat)
+			w.heard()
+		}
+	}}, MaxFrame)
 	verb, body, err := lines.next()
 	if err != nil {
 		return fmt.Errorf("read from controller: %w", err)
@@ -140,20 +147,19 @@ func (w *Watcher) receive(ctx context.Context, down io.Reader, up *io.PipeWriter
 	if err != nil {
 		return err
 	}
-	beat := time.Duration(h.HeartbeatMS) * time.Millisecond
-	if beat < minHeartbeat || beat > maxHeartbeat {
-		return fmt.Errorf("hello: %w: heartbeat of %v", errFrame, beat)
+	if h.HeartbeatMS < minHeartbeat.Milliseconds() || h.HeartbeatMS > maxHeartbeat.Milliseconds() {
+		return fmt.Errorf("hello: %w: heartbeat of %d ms", errFrame, h.HeartbeatMS)
 	}
+	beat = time.Duration(h.HeartbeatMS) * time.Millisecond
+	silent.Reset(silence * beat)
 	connection, reports := w.connected()
 	defer w.hangUp()
 	writing.Go(func() { w.speak(ctx, up, reports, beat) })
 	for {
-		silent.Reset(silence * beat)
 		verb, body, err := lines.next()
 		if err != nil {
 			return fmt.Errorf("read from controller: %w", err)
 		}
-		w.heard()
 		committed, err := m.take(verb, body)
 		if err != nil {
 			if !errors.As(err, new(byeError)) {
@@ -170,7 +176,7 @@ func (w *Watcher) receive(ctx context.Context, down io.Reader, up *io.PipeWriter
 // refuse tells the controller why this end leaves, and waits until it has hung
 // up or the time for its next sign of life is over.
 func (w *Watcher) refuse(up io.WriteCloser, down io.Reader, why error) {
-	if _, err := up.Write(line(nil, verbRefuse, notice{Reason: plain(why.Error())})); err == nil {
+	if _, err := up.Write(line(verbRefuse, notice{Reason: plain(why.Error())})); err == nil {
 		_ = up.Close()
 		_, _ = io.Copy(io.Discard, down) // only its end matters
 	}

@@ -61,15 +61,14 @@ type notice struct {
 	Reason string `json:"reason"`
 }
 
-// line appends a line of a verb and the JSON of v.
-func line(b []byte, verb string, v any) []byte {
-	b = append(append(b, verb...), ' ')
+// line gives a line of a verb and the JSON of v.
+func line(verb string, v any) []byte {
 	text, err := json.Marshal(v)
 	if err != nil {
 		// Only the plain structs above come here.
 		text = []byte("{}")
 	}
-	return append(append(b, text...), '\n')
+	return fmt.Appendf(nil, "%s %s\n", verb, text)
 }
 
 // errFrame is a line that cannot be understood.
@@ -91,12 +90,24 @@ type lineReader struct {
 	r    *bufio.Reader
 	most int
 	long []byte // a line longer than r's buffer
-	read func(n int)
 }
 
-// newLineReader tells read, where it is not nil, of the bytes of each line.
-func newLineReader(r io.Reader, most int, read func(int)) *lineReader {
-	return &lineReader{r: bufio.NewReaderSize(r, 64<<10), most: most, read: read}
+func newLineReader(r io.Reader, most int) *lineReader {
+	return &lineReader{r: bufio.NewReaderSize(r, 64<<10), most: most}
+}
+
+// tap tells of the bytes that are read.
+type tap struct {
+	r   io.Reader
+	got func(n int)
+}
+
+func (t tap) Read(b []byte) (int, error) {
+	n, err := t.r.Read(b)
+	if n > 0 {
+		t.got(n)
+	}
+	return n, err
 }
 
 // next gives the verb and the rest of the next line. The rest is valid until
@@ -122,9 +133,6 @@ func (l *lineReader) next() (verb string, body []byte, err error) {
 		return "", nil, err
 	case len(text) > l.most:
 		return "", nil, fmt.Errorf("%w: longer than %d bytes", errFrame, l.most)
-	}
-	if l.read != nil {
-		l.read(len(text))
 	}
 	word, rest, _ := bytes.Cut(text[:len(text)-1], []byte{' '})
 	return string(word), rest, nil

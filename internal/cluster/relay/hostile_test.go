@@ -36,7 +36,9 @@ func fakeController(t *testing.T, ca *testCA, script func(n int64, out io.Writer
 	go func() { done <- srv.ServeTLS(ln, "", "") }()
 	t.Cleanup(func() {
 		_ = srv.Close()
-		<-done
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("serve: %v", err)
+		}
 	})
 	return ln.Addr().String()
 }
@@ -50,23 +52,23 @@ func (f flusher) Write(b []byte) (int, error) {
 }
 
 func goodHello() string {
-	return string(line(nil, verbHello, hello{Protocol: Protocol, Version: "v9", Kinds: kindIDs(), HeartbeatMS: 100}))
+	return string(line(verbHello, hello{Protocol: Protocol, Version: "v9", Kinds: kindIDs(), HeartbeatMS: 100}))
 }
 
 // stateOf gives the state of objects at a revision.
-func stateOf(t testing.TB, revision uint64, objs ...cluster.Object) *state {
-	t.Helper()
-	s := new(encoder).state(nil, snapshot(t, objs...), everything)
+func stateOf(tb testing.TB, revision uint64, objs ...cluster.Object) *state {
+	tb.Helper()
+	s := new(encoder).state(nil, snapshot(tb, objs...), everything)
 	s.revision = revision
 	return s
 }
 
-func deltaOf(t testing.TB, from, to *state) string {
-	t.Helper()
+func deltaOf(tb testing.TB, from, to *state) string {
+	tb.Helper()
 	var b strings.Builder
 	w := newWriter(&b)
 	if err := writeDelta(w, from, to); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b.String()
 }
@@ -81,7 +83,7 @@ func TestBadStreams(t *testing.T) {
 	lines := strings.SplitAfter(full, "\n") // reset, set, commit
 	swapped := strings.Replace(full, "/a", "/z", 1)
 	commitLine := func(r uint64, s *state) string {
-		return string(line(nil, verbCommit, commit{Revision: r, Digest: s.digest}))
+		return string(line(verbCommit, commit{Revision: r, Digest: s.digest}))
 	}
 	unknownField := strings.Replace(full, `"hostnames"`, `"hostnamez":[],"hostnames"`, 1)
 	tests := []struct {
@@ -100,7 +102,7 @@ func TestBadStreams(t *testing.T) {
 		{name: "tampered change", text: full + strings.Replace(delta, "/b", "/z", 1), applied: 1, logged: errMismatch.Error()},
 		{name: "commit of another state", text: lines[0] + lines[1] + commitLine(1, two), applied: -1, logged: errMismatch.Error()},
 		{name: "same revision twice", text: full + commitLine(1, one), applied: 1, logged: "revision 1 after 1"},
-		{name: "older revision", text: deltaOf(t, nil, two) + string(line(nil, verbDel, "x"))[:0] + commitLine(1, two), applied: 2, logged: "revision 1 after 2"},
+		{name: "older revision", text: deltaOf(t, nil, two) + string(line(verbDel, "x"))[:0] + commitLine(1, two), applied: 2, logged: "revision 1 after 2"},
 		{name: "a change without a beginning", text: lines[1] + lines[2], applied: -1, logged: "without a beginning"},
 		{name: "deletion of nothing", text: full + verbDel + " v1/Secret shop x\n" + commitLine(2, one), applied: 1, logged: "was not there"},
 		{name: "one object twice", text: lines[0] + lines[1] + lines[1] + lines[2], applied: -1, logged: "twice"},

@@ -217,7 +217,7 @@ func (r *recorder) Write(b []byte) (int, error) { return len(b), nil }
 func TestChurn(t *testing.T) {
 	noLeaks(t)
 	ca := newCA(t)
-	c := startController(t, ca, "127.0.0.1:0", func(cfg *ServerConfig) { cfg.Heartbeat = time.Second })
+	c := startController(t, ca, "127.0.0.1:0", func(cfg *ServerConfig) { cfg.Heartbeat = 10 * time.Second })
 	all := routes(60)
 	c.Publish(snapshot(t, all...), nil)
 	var planes sync.WaitGroup
@@ -227,7 +227,10 @@ func TestChurn(t *testing.T) {
 		planes.Go(func() {
 			name := fmt.Sprintf("gateway-%d", i)
 			for n := 0; ; n++ {
-				p := startPlane(t, ca, c.addr, func(cfg *ClientConfig) { cfg.Name = name }, nil)
+				p := startPlane(t, ca, c.addr, func(cfg *ClientConfig) {
+					// A hundred handshakes at once take their time.
+					cfg.Name, cfg.MaxBackoff, cfg.ConnectTimeout = name, time.Second, time.Minute
+				}, nil)
 				running[i].Store(p)
 				select {
 				case <-stop:

@@ -28,7 +28,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, conf *tls.Config) e
 		ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn),
 	}
 	stop := context.AfterFunc(ctx, func() {
-		s.Close() //nolint:contextcheck // it waits for sessions, which end by themselves
+		s.Close()
 		_ = srv.Close()
 	})
 	defer stop()

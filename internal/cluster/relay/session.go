@@ -93,7 +93,7 @@ func (c *session) serve(w http.ResponseWriter, r *http.Request) error {
 	}()
 
 	w.Header().Set("Content-Type", "application/vnd.bulwark.relay")
-	_, _ = c.out.Write(line(nil, verbHello, hello{
+	_, _ = c.out.Write(line(verbHello, hello{
 		Protocol: Protocol, Version: s.cfg.Version, Kinds: kindIDs(), HeartbeatMS: s.cfg.Heartbeat.Milliseconds(),
 	}))
 	if err := c.flush(); err != nil {
@@ -101,7 +101,7 @@ func (c *session) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	err := c.feed(ctx, r)
 	if errors.Is(err, errTooOld) || errors.Is(err, errClosing) || errors.Is(err, errExpired) || errors.Is(err, errUnready) {
-		_, _ = c.out.Write(line(nil, verbBye, notice{Reason: err.Error()}))
+		_, _ = c.out.Write(line(verbBye, notice{Reason: err.Error()}))
 		_ = c.flush() // it may be gone already
 	}
 	return err
@@ -197,7 +197,7 @@ func (c *session) flush() error {
 // listen reads what the data plane says until it falls silent or leaves.
 func (c *session) listen(ctx context.Context, body io.Reader) error {
 	s := c.server
-	lines := newLineReader(body, 4<<10, nil)
+	lines := newLineReader(body, 4<<10)
 	for {
 		if err := c.rc.SetReadDeadline(s.cfg.Now().Add(silence * s.cfg.Heartbeat)); err != nil {
 			return fmt.Errorf("listen to data plane: %w", err)
@@ -264,7 +264,7 @@ func (t *timedWriter) Write(b []byte) (int, error) {
 		}
 		n, err := t.w.Write(part)
 		total += n
-		t.c.server.count.bytes.Add(uint64(n))
+		t.c.server.count.bytes.Add(uint64(max(n, 0)))
 		if err != nil {
 			return total, err
 		}

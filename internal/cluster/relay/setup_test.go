@@ -57,8 +57,8 @@ type controller struct {
 	stop func()
 }
 
-func startController(t testing.TB, ca *testCA, addr string, edit func(*ServerConfig)) *controller {
-	t.Helper()
+func startController(tb testing.TB, ca *testCA, addr string, edit func(*ServerConfig)) *controller {
+	tb.Helper()
 	c := &controller{logs: &logs{}}
 	cfg := ServerConfig{Log: c.logs.logger(), Now: time.Now, Random: rand.Uint64, Version: "v0.0.1", Heartbeat: testHeartbeat}
 	if edit != nil {
@@ -66,23 +66,23 @@ func startController(t testing.TB, ca *testCA, addr string, edit func(*ServerCon
 	}
 	var err error
 	if c.Server, err = NewServer(cfg); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", addr)
+	ln, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", addr)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	c.addr = ln.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- c.Serve(ctx, ln, ca.server(t)) }()
+	go func() { done <- c.Serve(ctx, ln, ca.server(tb)) }()
 	c.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("serve: %v", err)
+			tb.Errorf("serve: %v", err)
 		}
 	})
-	t.Cleanup(c.stop)
+	tb.Cleanup(c.stop)
 	return c
 }
 
@@ -118,26 +118,26 @@ func (p *plane) last() *cluster.Snapshot {
 	return all[len(all)-1]
 }
 
-func clientConfig(ca *testCA, t testing.TB, addr string) ClientConfig {
-	t.Helper()
+func clientConfig(tb testing.TB, ca *testCA, addr string) ClientConfig {
+	tb.Helper()
 	return ClientConfig{
-		URL: "https://" + addr, TLS: ca.client(t), Name: "gateway-1", Version: "v0.0.1",
+		URL: "https://" + addr, TLS: ca.client(tb), Name: "gateway-1", Version: "v0.0.1",
 		Log: slog.New(slog.DiscardHandler), Now: time.Now, Random: rand.Uint64,
 		MinBackoff: time.Millisecond, MaxBackoff: 20 * time.Millisecond, ConnectTimeout: 5 * time.Second,
 	}
 }
 
-func startPlane(t testing.TB, ca *testCA, addr string, edit func(*ClientConfig), fn func(*cluster.Snapshot) error) *plane {
-	t.Helper()
+func startPlane(tb testing.TB, ca *testCA, addr string, edit func(*ClientConfig), fn func(*cluster.Snapshot) error) *plane {
+	tb.Helper()
 	p := &plane{logs: &logs{}}
-	cfg := clientConfig(ca, t, addr)
+	cfg := clientConfig(tb, ca, addr)
 	cfg.Log = p.logs.logger()
 	if edit != nil {
 		edit(&cfg)
 	}
 	var err error
 	if p.Watcher, err = NewWatcher(cfg); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if fn == nil {
 		fn = p.apply
@@ -148,20 +148,20 @@ func startPlane(t testing.TB, ca *testCA, addr string, edit func(*ClientConfig),
 	p.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("watch: %v", err)
+			tb.Errorf("watch: %v", err)
 		}
 	})
-	t.Cleanup(p.stop)
+	tb.Cleanup(p.stop)
 	return p
 }
 
 // until waits for something to become true, as long as the test may run.
-func until(t testing.TB, what string, ok func() bool) {
-	t.Helper()
+func until(tb testing.TB, what string, ok func() bool) {
+	tb.Helper()
 	for !ok() {
 		select {
-		case <-t.Context().Done():
-			t.Fatalf("never: %s", what)
+		case <-tb.Context().Done():
+			tb.Fatalf("never: %s", what)
 		case <-time.After(time.Millisecond):
 		}
 	}
@@ -233,13 +233,13 @@ func slice(name, service string) *discoveryv1.EndpointSlice {
 	return s
 }
 
-func snapshot(t testing.TB, objs ...cluster.Object) *cluster.Snapshot {
-	t.Helper()
-	return snapshotWithout(t, nil, objs...)
+func snapshot(tb testing.TB, objs ...cluster.Object) *cluster.Snapshot {
+	tb.Helper()
+	return snapshotWithout(tb, nil, objs...)
 }
 
-func snapshotWithout(t testing.TB, unreadable []cluster.Unreadable, objs ...cluster.Object) *cluster.Snapshot {
-	t.Helper()
+func snapshotWithout(tb testing.TB, unreadable []cluster.Unreadable, objs ...cluster.Object) *cluster.Snapshot {
+	tb.Helper()
 	return cluster.Assemble(objs, unreadable)
 }
 

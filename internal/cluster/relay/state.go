@@ -155,9 +155,9 @@ func writeDelta(w *bufio.Writer, from, to *state) error {
 		func(e *entry) { _, _ = w.Write(e.frame) },
 		func(e *entry) { _, _ = w.WriteString(verbDel + " " + e.key + "\n") })
 	if !bytes.Equal(unreadable, to.unreadable) {
-		_, _ = w.Write(line(nil, verbUnreadable, json.RawMessage(to.unreadable)))
+		_, _ = w.Write(line(verbUnreadable, json.RawMessage(to.unreadable)))
 	}
-	_, _ = w.Write(line(nil, verbCommit, commit{Revision: to.revision, Digest: to.digest}))
+	_, _ = w.Write(line(verbCommit, commit{Revision: to.revision, Digest: to.digest}))
 	return w.Flush()
 }
 

@@ -19,11 +19,11 @@ type testCA struct {
 	key  *ecdsa.PrivateKey
 }
 
-func newCA(t testing.TB) *testCA {
-	t.Helper()
+func newCA(tb testing.TB) *testCA {
+	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
@@ -31,11 +31,11 @@ func newCA(t testing.TB) *testCA {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return &testCA{cert: cert, key: key}
 }
@@ -46,11 +46,11 @@ func (c *testCA) pool() *x509.CertPool {
 	return p
 }
 
-func (c *testCA) issue(t testing.TB, usage x509.ExtKeyUsage, notAfter time.Time) tls.Certificate {
-	t.Helper()
+func (c *testCA) issue(tb testing.TB, usage x509.ExtKeyUsage, notAfter time.Time) tls.Certificate {
+	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "leaf"},
@@ -60,22 +60,22 @@ func (c *testCA) issue(t testing.TB, usage x509.ExtKeyUsage, notAfter time.Time)
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, c.cert, key.Public(), c.key)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-func (c *testCA) server(t testing.TB) *tls.Config {
-	t.Helper()
+func (c *testCA) server(tb testing.TB) *tls.Config {
+	tb.Helper()
 	return &tls.Config{
-		Certificates: []tls.Certificate{c.issue(t, x509.ExtKeyUsageServerAuth, time.Now().Add(time.Hour))},
+		Certificates: []tls.Certificate{c.issue(tb, x509.ExtKeyUsageServerAuth, time.Now().Add(time.Hour))},
 		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: c.pool(),
 	}
 }
 
-func (c *testCA) client(t testing.TB) func() (*tls.Config, error) {
-	t.Helper()
-	pair := c.issue(t, x509.ExtKeyUsageClientAuth, time.Now().Add(time.Hour))
+func (c *testCA) client(tb testing.TB) func() (*tls.Config, error) {
+	tb.Helper()
+	pair := c.issue(tb, x509.ExtKeyUsageClientAuth, time.Now().Add(time.Hour))
 	return func() (*tls.Config, error) {
 		return &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: c.pool()}, nil
 	}

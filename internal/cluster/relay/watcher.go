@@ -257,7 +257,7 @@ func (w *Watcher) report(verb string, p progress) {
 	case <-w.reports:
 	default:
 	}
-	w.reports <- line(nil, verb, p) // never waits: there is room, and mu is held
+	w.reports <- line(verb, p) // never waits: there is room, and mu is held
 }
 
 // Status gives where the Watcher stands.

@@ -46,6 +46,7 @@ func (c *compiler) assemble() *ir.Table {
 	t := &ir.Table{Backends: c.backends.list, Rules: c.rules}
 	// The places given so far are those of making; the table's are by name.
 	backends := reorder(t.Backends, func(b *ir.Backend) string { return b.Name })
+	c.backends.places = backends
 	rules := reorder(t.Rules, func(r *ir.Rule) string { return r.ID })
 	for i := range t.Rules {
 		for j := range t.Rules[i].Backends {
@@ -125,7 +126,11 @@ func reorder[T any](list []T, name func(*T) string) []int {
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortFunc(order, func(a, b int) int { return strings.Compare(name(&list[a]), name(&list[b])) })
+	byName := func(a, b int) int { return strings.Compare(name(&list[a]), name(&list[b])) }
+	if slices.IsSortedFunc(order, byName) {
+		return order
+	}
+	slices.SortFunc(order, byName)
 	places := make([]int, len(list))
 	sorted := make([]T, len(list))
 	for to, from := range order {
@@ -183,12 +188,23 @@ func (l *listener) misnamed() string {
 
 // place puts the matches of a rule onto its listeners.
 func (c *compiler) place(r *route, n int, on []*attachment, to int) {
+	matches := r.rules[n].matches
+	if len(matches) == 0 {
+		return
+	}
+	count := 0
+	for _, a := range on {
+		count += len(a.hosts) * len(matches)
+	}
+	entries := make([]entry, 0, count)
 	for _, a := range on {
 		for _, h := range a.hosts {
-			for i, m := range r.rules[n].matches {
-				a.on.patterns[h.pattern] = append(a.on.patterns[h.pattern],
-					&entry{match: m, route: r, host: h.own, rule: n, place: i, to: to})
+			list := a.on.patterns[h.pattern]
+			for i, m := range matches {
+				entries = append(entries, entry{match: m, route: r, host: h.own, rule: n, place: i, to: to})
+				list = append(list, &entries[len(entries)-1])
 			}
+			a.on.patterns[h.pattern] = list
 		}
 	}
 }
@@ -197,7 +213,7 @@ func (c *compiler) place(r *route, n int, on []*attachment, to int) {
 func (c *compiler) makeRule(r *route, n int, v variant, on []*attachment, suffix string) int {
 	u := r.rules[n]
 	to := len(c.rules)
-	c.rules = append(c.rules, u.base)
+	c.rules = append(c.rules, *u.base)
 	out := &c.rules[to]
 	out.ID = r.id(n) + suffix
 	out.Route = ir.RouteRef{Kind: r.kind, Namespace: r.namespace, Name: r.name, RuleName: u.name, Labels: r.meta.Labels}

@@ -164,8 +164,10 @@ func (s *service) speak(kind string) problem {
 
 // backendSet collects the table's backends, each once.
 type backendSet struct {
-	list  []ir.Backend
-	index map[string]int
+	list     []ir.Backend
+	services []*service // of list
+	places   []int      // of list in the table, once it is sorted
+	index    map[string]int
 	// addresses remembers the endpoints of each Service port.
 	addresses map[servicePort][]string
 }
@@ -220,6 +222,7 @@ func (c *compiler) backend(s *service, on *listener) int {
 	}
 	i := len(c.backends.list)
 	c.backends.list = append(c.backends.list, b)
+	c.backends.services = append(c.backends.services, s)
 	c.backends.index[name] = i
 	return i
 }

@@ -105,7 +105,8 @@ type compiler struct {
 	opt  Options
 	ix   *index
 	rep  *Report
-	memo *memo // nil for a run that stands alone
+	memo *memo      // nil for a run that stands alone
+	good *goodForms // likewise
 
 	gateways []*gateway // ours, by namespace and name
 	byName   map[key]*gateway

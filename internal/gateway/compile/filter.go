@@ -16,17 +16,20 @@ import (
 	"bulwark.dev/bulwark/internal/gateway/message"
 )
 
-// resolveFilters puts the rule's filters into its table form. A filter that is
-// not known or not supported makes the rule refuse: it is never passed over.
-func (c *compiler) resolveFilters(r *route, u *rule) {
+// filters puts the rule's filters into its table form. A filter that is not
+// known or not supported makes the rule refuse: it is never passed over.
+func (r *route) filters(u *rule, filters []gwv1.HTTPRouteFilter) {
+	if len(filters) == 0 {
+		return
+	}
 	seen := map[gwv1.HTTPRouteFilterType]bool{}
-	for i := range u.httpFilters {
-		f := &u.httpFilters[i]
+	for i := range filters {
+		f := &filters[i]
 		if seen[f.Type] && f.Type != gwv1.HTTPRouteFilterRequestMirror {
 			u.refuse(gwv1.RouteReasonIncompatibleFilters, "filter %s comes twice", f.Type)
 		}
 		seen[f.Type] = true
-		if err := c.filter(r, u, f); err != nil {
+		if err := r.filter(u, f); err != nil {
 			u.refuse(gwv1.RouteReasonUnsupportedValue, "filter %s: %s", f.Type, err)
 		}
 	}
@@ -41,7 +44,7 @@ func (c *compiler) resolveFilters(r *route, u *rule) {
 	}
 }
 
-func (c *compiler) filter(r *route, u *rule, f *gwv1.HTTPRouteFilter) (err error) {
+func (r *route) filter(u *rule, f *gwv1.HTTPRouteFilter) (err error) {
 	switch f.Type {
 	case gwv1.HTTPRouteFilterRequestHeaderModifier:
 		u.base.RequestHeaders, err = headerEdit(f.RequestHeaderModifier)
@@ -52,9 +55,9 @@ func (c *compiler) filter(r *route, u *rule, f *gwv1.HTTPRouteFilter) (err error
 	case gwv1.HTTPRouteFilterURLRewrite:
 		u.base.Rewrite, err = rewrite(f.URLRewrite, u.matches)
 	case gwv1.HTTPRouteFilterCORS:
-		u.base.CORS, err = corsFilter(r, f.CORS, c.rep.warn)
+		u.base.CORS, err = r.cors(f.CORS)
 	case gwv1.HTTPRouteFilterRequestMirror:
-		err = c.mirror(r, u, f.RequestMirror)
+		err = u.mirror(f.RequestMirror)
 	case gwv1.HTTPRouteFilterExtensionRef, gwv1.HTTPRouteFilterExternalAuth:
 		err = errNotSupported
 	default:
@@ -241,7 +244,7 @@ func anyOrigin(list []string) bool {
 	})
 }
 
-func corsFilter(r *route, f *gwv1.HTTPCORSFilter, warn func(string, ...any)) (*ir.CORS, error) {
+func (r *route) cors(f *gwv1.HTTPCORSFilter) (*ir.CORS, error) {
 	if f == nil {
 		return nil, errEmptyFilter
 	}
@@ -272,7 +275,7 @@ func corsFilter(r *route, f *gwv1.HTTPCORSFilter, warn func(string, ...any)) (*i
 	if out.AllowCredentials && anyOrigin(out.AllowOrigins) {
 		// Gateway API has the origin echoed then, so it is served; a
 		// SecurityPolicy that asks for the same is refused.
-		warn("%s: CORS with allowCredentials and an origin of any host lets every site act for its visitors", r)
+		r.warnings = append(r.warnings, r.String()+": CORS with allowCredentials and an origin of any host lets every site act for its visitors")
 	}
 	return out, nil
 }
@@ -290,17 +293,17 @@ func headerNames[T ~string](in []T) ([]string, error) {
 
 // mirrorRef is a mirror before its backend has its place in the table.
 type mirrorRef struct {
-	to                     *service
+	ref                    gwv1.BackendObjectReference
+	to                     *service // once it is resolved
 	numerator, denominator int32
 }
 
-// mirror adds a mirror. One whose backend does not resolve is dropped, as
-// Gateway API demands: it decides nothing.
-func (c *compiler) mirror(r *route, u *rule, f *gwv1.HTTPRequestMirrorFilter) error {
+// mirror adds a mirror.
+func (u *rule) mirror(f *gwv1.HTTPRequestMirrorFilter) error {
 	if f == nil {
 		return errEmptyFilter
 	}
-	m := mirrorRef{numerator: 100, denominator: 100}
+	m := mirrorRef{ref: f.BackendRef, numerator: 100, denominator: 100}
 	switch {
 	case f.Percent != nil && f.Fraction != nil:
 		return errors.New("percent and fraction exclude each other")
@@ -315,14 +318,22 @@ func (c *compiler) mirror(r *route, u *rule, f *gwv1.HTTPRequestMirrorFilter) er
 	if m.denominator < 1 || m.numerator < 0 || m.numerator > m.denominator {
 		return fmt.Errorf("%d of %d requests cannot be mirrored", m.numerator, m.denominator)
 	}
-	svc, p := c.service(r, f.BackendRef)
-	if p.any() {
-		r.unresolve(p)
-		return nil
-	}
-	if m.numerator > 0 {
-		m.to = svc
-		u.mirrors = append(u.mirrors, m)
-	}
+	u.asked = append(u.asked, m)
 	return nil
+}
+
+// resolveMirrors finds the mirrors' backends. A mirror without is dropped, as
+// Gateway API demands: it decides nothing.
+func (c *compiler) resolveMirrors(r *route, u *rule) {
+	for _, m := range u.asked {
+		svc, p := c.service(r, m.ref)
+		if p.any() {
+			r.unresolve(p)
+			continue
+		}
+		if m.numerator > 0 {
+			m.to = svc
+			u.mirrors = append(u.mirrors, m)
+		}
+	}
 }

@@ -115,7 +115,10 @@ func (s *listenerSet) status(programmed bool) gwv1.ListenerSetStatus {
 		}
 	}
 	notProgrammed := problem{}
-	if !programmed {
+	switch {
+	case programmed && !slices.ContainsFunc(s.listeners, (*listener).served):
+		notProgrammed = problemOf(gwv1.ListenerSetReasonPending, "no listener has a place yet")
+	case !programmed:
 		notProgrammed = problem{"ParentNotProgrammed", "Gateway " + s.gw.String() + " is not programmed"}
 	}
 	switch {

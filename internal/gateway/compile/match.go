@@ -36,19 +36,41 @@ type entry struct {
 // before orders the entries of one host: the more specific hostname of the
 // route, the more specific match, the older route, the name, the place.
 func before(a, b *entry) int {
-	return cmp.Or(
-		moreSpecific(a.host, b.host),
-		cmp.Compare(a.kind, b.kind),
-		cmp.Compare(b.length, a.length),
-		cmp.Compare(b.length2, a.length2),
-		-cmp.Compare(min(len(a.Method), 1), min(len(b.Method), 1)),
-		cmp.Compare(len(b.Headers), len(a.Headers)),
-		cmp.Compare(len(b.Query), len(a.Query)),
-		older(a.route.created(), b.route.created(), a.route.key, b.route.key),
-		cmp.Compare(a.route.kind, b.route.kind),
-		cmp.Compare(a.rule, b.rule),
-		cmp.Compare(a.place, b.place),
-	)
+	// One by one, for most are told apart by the first: there may be thousands.
+	if a.host != b.host {
+		if c := moreSpecific(a.host, b.host); c != 0 {
+			return c
+		}
+	}
+	if a.match != b.match {
+		if c := a.before(b.match); c != 0 {
+			return c
+		}
+	}
+	if a.route != b.route {
+		return cmp.Or(
+			older(a.route.created(), b.route.created(), a.route.key, b.route.key),
+			cmp.Compare(a.route.kind, b.route.kind),
+		)
+	}
+	return cmp.Or(cmp.Compare(a.rule, b.rule), cmp.Compare(a.place, b.place))
+}
+
+// before orders matches by how specific they are.
+func (m *match) before(o *match) int {
+	switch {
+	case m.kind != o.kind:
+		return cmp.Compare(m.kind, o.kind)
+	case m.length != o.length:
+		return cmp.Compare(o.length, m.length)
+	case m.length2 != o.length2:
+		return cmp.Compare(o.length2, m.length2)
+	case (m.Method == "") != (o.Method == ""):
+		return -cmp.Compare(min(len(m.Method), 1), min(len(o.Method), 1))
+	case len(m.Headers) != len(o.Headers):
+		return cmp.Compare(len(o.Headers), len(m.Headers))
+	}
+	return cmp.Compare(len(o.Query), len(m.Query))
 }
 
 // httpMatch reads one match of an HTTPRoute. The error says what is not

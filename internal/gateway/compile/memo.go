@@ -50,6 +50,14 @@ func (c *cache[K, V]) put(k K, v V) {
 	c.now[k] = v
 }
 
+// replace puts a value between two runs.
+func (c *cache[K, V]) replace(k K, v V) {
+	if c.old == nil {
+		c.old = map[K]V{}
+	}
+	c.old[k] = v
+}
+
 func (c *cache[K, V]) sweep() { c.now, c.old = nil, c.now }
 
 type keyPairOrErr struct {
@@ -154,13 +162,13 @@ func (t *trace) holds(ix *index) bool {
 // judgeOnce judges a policy, or takes over what was found before.
 func (c *compiler) judgeOnce(obj *v1alpha1.SecurityPolicy) *policy {
 	if c.memo == nil || len(c.ix.unread) > 0 {
-		p := &policy{key: keyOf(obj), obj: v1alpha1.Default(obj)}
+		p := &policy{key: keyOf(obj), obj: v1alpha1.Default(obj), source: obj}
 		c.judgePolicy(p)
 		return p
 	}
 	j, ok := c.memo.policies.get(obj)
 	if !ok || !j.looked.holds(c.ix) {
-		j = &judged{policy: policy{key: keyOf(obj), obj: v1alpha1.Default(obj)}}
+		j = &judged{policy: policy{key: keyOf(obj), obj: v1alpha1.Default(obj), source: obj}}
 		c.ix.tracing = &j.looked
 		before := len(c.rep.Warnings)
 		c.judgePolicy(&j.policy)

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"bulwark.dev/bulwark/api/v1alpha1"
@@ -15,7 +14,8 @@ import (
 // policy is a SecurityPolicy, its steps made ready, and what is wrong with it.
 type policy struct {
 	key
-	obj *v1alpha1.SecurityPolicy // with defaults
+	obj    *v1alpha1.SecurityPolicy // with defaults
+	source *v1alpha1.SecurityPolicy // as it came
 	// steps holds the fields that are set and sound.
 	steps ir.Rule
 	set   [fieldCount]bool
@@ -27,6 +27,8 @@ type policy struct {
 	// problems is all of it, for the status.
 	problems []string
 	targets  []policyTarget
+	// standIn is an earlier form that is in force in place of this one.
+	standIn *policy
 }
 
 // target is what a policy attaches to: a Gateway, one of its listeners, a route
@@ -58,25 +60,26 @@ func (c *compiler) buildPolicies() {
 		routes[target{kind: r.kind, key: r.key}] = r
 	}
 	for _, obj := range c.ix.SecurityPolicies {
-		c.policies = append(c.policies, c.judgeOnce(obj))
+		c.policies = append(c.policies, c.judgeWithPast(obj))
 	}
 	byAge := slices.Clone(c.policies)
 	slices.SortFunc(byAge, func(a, b *policy) int {
 		return older(a.obj.CreationTimestamp.Time, b.obj.CreationTimestamp.Time, a.key, b.key)
 	})
 	for _, p := range byAge {
-		for _, ref := range p.obj.Spec.TargetRefs {
+		for _, f := range p.forms() {
+			ref := f.ref
 			t := policyTarget{target: target{string(ref.Kind), key{p.namespace, string(ref.Name)}, or(ref.SectionName, "")}}
 			switch first := c.attached[t.target]; {
 			case string(ref.Group) != gatewayGroup || !slices.Contains(policyTargets, t.kind):
 				t.lost = problemOf(gwv1.PolicyReasonInvalid, "targets of kind %s %q are not supported, only %s", t.kind, ref.Group, strings.Join(policyTargets, ", "))
-			case first != nil && first != p:
+			case first != nil && first != f.form:
 				t.lost = problemOf(gwv1.PolicyReasonConflicted, "%s is older and in force on %s", first, t.target)
 			default:
-				if why := c.attach(p, t.target, routes); why != "" {
+				if why := c.attach(f.form, t.target, routes); why != "" {
 					t.lost = problemOf(gwv1.PolicyReasonTargetNotFound, "%s", why)
 				} else {
-					c.attached[t.target] = p
+					c.attached[t.target] = f.form
 				}
 			}
 			p.targets = append(p.targets, t)
@@ -365,73 +368,4 @@ func (e *effective) apply(to *ir.Rule) *ir.Refusal {
 		fields[f].copy(to, &p.steps)
 	}
 	return nil
-}
-
-// reportPolicies writes the status of all policies.
-func (c *compiler) reportPolicies() {
-	for _, p := range c.tls.all {
-		c.rep.Policies = append(c.rep.Policies, p.status(c.opt.ControllerName, c.tls.reached))
-	}
-	routes := map[target]*route{}
-	for _, r := range c.routes {
-		routes[target{kind: r.kind, key: r.key}] = r
-	}
-	for _, p := range c.policies {
-		c.rep.Policies = append(c.rep.Policies, p.status(c.opt.ControllerName, routes))
-	}
-}
-
-// status gives the policy's conditions for each Gateway that it reaches, or for
-// a target where it reaches none. Of several findings on one ancestor the worst
-// stays: the policy's own, then those of the targets in their order.
-func (p *policy) status(controller string, routes map[target]*route) PolicyStatus {
-	out := PolicyStatus{Kind: "SecurityPolicy", Namespace: p.namespace, Name: p.name}
-	own := problem{}
-	if len(p.problems) > 0 {
-		own = problemOf(gwv1.PolicyReasonInvalid, "%s", strings.Join(p.problems, "; "))
-	}
-	byRef := map[string]int{}
-	add := func(ref gwv1.ParentReference, lost problem) {
-		why := own
-		if !why.any() {
-			why = lost
-		}
-		name := refString(ref, p.namespace)
-		i, seen := byRef[name]
-		if seen && out.Ancestors[i].Conditions[0].Status != metav1.ConditionTrue {
-			return
-		}
-		programmed := problem{}
-		if why.any() {
-			programmed = problemOf(gwv1.PolicyReasonInvalid, "%s", why.why)
-		}
-		a := gwv1.PolicyAncestorStatus{
-			AncestorRef: ref, ControllerName: gwv1.GatewayController(controller),
-			Conditions: []metav1.Condition{
-				of(gwv1.PolicyConditionAccepted, why, gwv1.PolicyReasonAccepted, p.obj.Generation),
-				of(gwv1.GatewayConditionProgrammed, programmed, gwv1.GatewayReasonProgrammed, p.obj.Generation),
-			},
-		}
-		if seen {
-			out.Ancestors[i] = a
-			return
-		}
-		byRef[name] = len(out.Ancestors)
-		out.Ancestors = append(out.Ancestors, a)
-	}
-	if len(p.targets) == 0 {
-		ref := parentRef("SecurityPolicy", p.key, "")
-		add(ref, problemOf(gwv1.PolicyReasonTargetNotFound, "it names no target"))
-	}
-	for _, t := range p.targets {
-		r := routes[target{kind: t.kind, key: t.key}]
-		if t.lost.any() || r == nil || len(r.gateways()) == 0 {
-			add(parentRef(t.kind, t.key, t.section), t.lost)
-			continue
-		}
-		for _, g := range r.gateways() {
-			add(g.ref(), t.lost)
-		}
-	}
-	return out
 }

@@ -201,12 +201,10 @@ func (r *Report) Refuse(ruleID, reason string) {
 	if rule.Refused == "" {
 		rule.Refused, rule.Status = reason, statusBroken
 	}
-	named := func(p string) bool { return names(reason, p) }
-	blameAll := !slices.ContainsFunc(rule.Policies, named)
+	blamed := r.blame(ruleID, reason)
 	for j := range r.Policies {
 		p := &r.Policies[j]
-		name := p.Kind + " " + p.Namespace + "/" + p.Name
-		if !slices.Contains(rule.Policies, name) || !blameAll && !named(name) {
+		if !slices.Contains(blamed, p.Kind+" "+p.Namespace+"/"+p.Name) {
 			continue
 		}
 		for k := range p.Ancestors {
@@ -217,6 +215,39 @@ func (r *Report) Refuse(ruleID, reason string) {
 			}
 		}
 	}
+}
+
+// blame gives the policies of a rule that a reason names, or else all of them.
+func (r *Report) blame(ruleID, reason string) []string {
+	i := slices.IndexFunc(r.Rules, func(s RuleStatus) bool { return s.ID == ruleID })
+	if i < 0 {
+		return nil
+	}
+	var named []string
+	for _, p := range r.Rules[i].Policies {
+		if names(reason, p) {
+			named = append(named, p)
+		}
+	}
+	if len(named) == 0 {
+		return r.Rules[i].Policies
+	}
+	return named
+}
+
+// clone copies what Refuse changes.
+func (r *Report) clone() *Report {
+	out := *r
+	out.Rules = slices.Clone(r.Rules)
+	out.Policies = slices.Clone(r.Policies)
+	for i := range out.Policies {
+		p := &out.Policies[i]
+		p.Ancestors = slices.Clone(p.Ancestors)
+		for j := range p.Ancestors {
+			p.Ancestors[j].Conditions = slices.Clone(p.Ancestors[j].Conditions)
+		}
+	}
+	return &out
 }
 
 // names reports whether text names the policy, and not one whose name only

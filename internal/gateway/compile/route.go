@@ -34,6 +34,7 @@ type route struct {
 	rejected, invalid problem
 	unresolved        problem
 	partial           []string
+	warnings          []string
 
 	parents     []parent
 	attachments []*attachment
@@ -45,14 +46,14 @@ type route struct {
 type rule struct {
 	name     string
 	matches  []*match
-	base     ir.Rule // filters, timeouts and retry
+	base     *ir.Rule // filters, timeouts and retry; not changed once parsed
 	refusal  problem
 	backends []backendRef
 	mirrors  []mirrorRef
-	// What buildRoutes keeps for resolveRoutes, which needs the policies.
-	httpFilters []gwv1.HTTPRouteFilter
-	httpRefs    []gwv1.HTTPBackendRef
-	policy      *policy
+	// What the rule asks for, to be resolved.
+	httpRefs []gwv1.HTTPBackendRef
+	asked    []mirrorRef
+	policy   *policy
 }
 
 // String gives "Kind namespace/name".
@@ -134,7 +135,7 @@ func (r *route) checkNames() {
 }
 
 func (r *route) addHTTPRule(spec *gwv1.HTTPRouteRule) {
-	u := &rule{name: or(spec.Name, ""), httpFilters: spec.Filters, httpRefs: spec.BackendRefs}
+	u := &rule{name: or(spec.Name, ""), base: &ir.Rule{}, httpRefs: spec.BackendRefs}
 	specs := spec.Matches
 	if len(specs) == 0 {
 		specs = []gwv1.HTTPRouteMatch{{}}
@@ -148,14 +149,12 @@ func (r *route) addHTTPRule(spec *gwv1.HTTPRouteRule) {
 	if spec.SessionPersistence != nil {
 		u.refuse(gwv1.RouteReasonUnsupportedValue, "sessionPersistence is not supported")
 	}
+	r.filters(u, spec.Filters)
 	r.rules = append(r.rules, u)
 }
 
 func (r *route) addGRPCRule(spec *gwv1.GRPCRouteRule) {
-	u := &rule{name: or(spec.Name, "")}
-	for _, f := range spec.Filters {
-		u.httpFilters = append(u.httpFilters, asHTTPFilter(f))
-	}
+	u := &rule{name: or(spec.Name, ""), base: &ir.Rule{}}
 	for _, b := range spec.BackendRefs {
 		ref := gwv1.HTTPBackendRef{BackendRef: b.BackendRef}
 		for _, f := range b.Filters {
@@ -174,6 +173,11 @@ func (r *route) addGRPCRule(spec *gwv1.GRPCRouteRule) {
 	if spec.SessionPersistence != nil {
 		u.refuse(gwv1.RouteReasonUnsupportedValue, "sessionPersistence is not supported")
 	}
+	filters := make([]gwv1.HTTPRouteFilter, 0, len(spec.Filters))
+	for _, f := range spec.Filters {
+		filters = append(filters, asHTTPFilter(f))
+	}
+	r.filters(u, filters)
 	r.rules = append(r.rules, u)
 }
 
@@ -280,15 +284,16 @@ func (u *rule) retry(spec *gwv1.HTTPRouteRetry) {
 	u.base.Retry = out
 }
 
-// resolveRoutes judges filters and backends of the routes that are ours.
+// resolveRoutes finds the backends of the routes that are ours.
 func (c *compiler) resolveRoutes() {
 	for _, r := range c.routes {
 		if len(r.parents) == 0 {
 			continue
 		}
+		c.rep.Warnings = append(c.rep.Warnings, r.warnings...)
 		bad := 0
 		for i, u := range r.rules {
-			c.resolveFilters(r, u)
+			c.resolveMirrors(r, u)
 			c.resolveBackends(r, u)
 			if u.refusal.any() {
 				bad++

@@ -20,14 +20,14 @@ func tlsRoute(o *gwv1.TLSRoute) *route {
 		r.invalid = problemOf(gwv1.RouteReasonUnsupportedValue, "spec.rules must hold one rule, not %d", len(o.Spec.Rules))
 	}
 	for i := range o.Spec.Rules {
-		u := &rule{name: or(o.Spec.Rules[i].Name, ""), matches: []*match{{}}}
+		u := &rule{name: or(o.Spec.Rules[i].Name, ""), base: &ir.Rule{}, matches: []*match{{}}}
 		for _, b := range o.Spec.Rules[i].BackendRefs {
 			u.httpRefs = append(u.httpRefs, gwv1.HTTPBackendRef{BackendRef: b})
 		}
 		r.rules = append(r.rules, u)
 	}
 	if len(r.rules) == 0 {
-		r.rules = []*rule{{matches: []*match{{}}}}
+		r.rules = []*rule{{base: &ir.Rule{}, matches: []*match{{}}}}
 	}
 	return r
 }

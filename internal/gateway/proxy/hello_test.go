@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -328,7 +329,7 @@ func FuzzHello(f *testing.F) {
 			}
 			return nil, errLeftAlone
 		}})
-		err := tc.HandshakeContext(t.Context())
+		err := tc.HandshakeContext(context.WithoutCancel(t.Context())) // no goroutine beside it
 		switch {
 		case err == nil:
 			t.Error("a handshake without a configuration")

@@ -35,9 +35,9 @@ type child struct {
 	process *os.Process
 }
 
-// start starts the process unless it runs; errors of the process itself go to
-// fatal when it keeps ending.
-func (c *child) start() error {
+// start starts the process unless it runs, and keeps it running until stop or
+// the end of ctx; fatal gets its error when it keeps ending.
+func (c *child) start(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.cancel != nil {
@@ -47,7 +47,7 @@ func (c *child) start() error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(ctx)
 	c.cancel, c.stopped, c.process = cancel, make(chan struct{}), cmd.Process
 	go c.supervise(ctx, cmd, done, c.stopped)
 	return nil

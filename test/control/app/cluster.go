@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"bulwark.dev/bulwark/test/control/kms"
 	"bulwark.dev/bulwark/test/control/kubelet"
 	"bulwark.dev/bulwark/test/control/netns"
 	"bulwark.dev/bulwark/test/control/services"
@@ -56,8 +58,16 @@ func start(ctx context.Context, g *errgroup.Group, c *config, p Parts, log *slog
 			cl.controllers.logFile = filepath.Join(c.DataDir, "controllers.log")
 		}
 	}
+	if c.KMSPlugin != "" {
+		stop, failed, err := kms.Serve(c.KMSPlugin, filepath.Join(c.DataDir, "kms.key"))
+		if err != nil {
+			return cl, err
+		}
+		cl.closers = append(cl.closers, stop)
+		cl.watch(ctx, g, "KMS plugin", failed)
+	}
 	// The API server takes a while to read its flags: meanwhile etcd starts.
-	if err := cl.apiserver.start(); err != nil {
+	if err := cl.apiserver.start(ctx); err != nil {
 		return cl, err
 	}
 	cl.closers = append(cl.closers, func() { cl.apiserver.stop(false) })
@@ -66,19 +76,12 @@ func start(ctx context.Context, g *errgroup.Group, c *config, p Parts, log *slog
 		return cl, err
 	}
 	cl.closers = append([]func(){stopEtcd}, cl.closers...)
-	g.Go(func() error {
-		select {
-		case err := <-failed:
-			cl.fatal <- fmt.Errorf("etcd: %w", err)
-		case <-ctx.Done():
-		}
-		return nil
-	})
+	cl.watch(ctx, g, "etcd", failed)
 	if err := cl.ready(ctx); err != nil {
 		return cl, err
 	}
 	if cl.controllers != nil {
-		if err := cl.controllers.start(); err != nil {
+		if err := cl.controllers.start(ctx); err != nil {
 			return cl, err
 		}
 		cl.closers = append(cl.closers, func() { cl.controllers.stop(true) })
@@ -92,6 +95,18 @@ func start(ctx context.Context, g *errgroup.Group, c *config, p Parts, log *slog
 	}
 	cl.closers = append(cl.closers, stop)
 	return cl, cl.usable(ctx, c)
+}
+
+// watch makes a part's failure the cluster's.
+func (cl *cluster) watch(ctx context.Context, g *errgroup.Group, part string, failed <-chan error) {
+	g.Go(func() error {
+		select {
+		case err := <-failed:
+			cl.fatal <- fmt.Errorf("%s: %w", part, err)
+		case <-ctx.Done():
+		}
+		return nil
+	})
 }
 
 // node starts the kubelet and the service proxy.
@@ -187,8 +202,8 @@ func (cl *cluster) until(ctx context.Context, what string, try func() error) err
 
 // end stops what start started, last first.
 func (cl *cluster) end() {
-	for i := len(cl.closers) - 1; i >= 0; i-- {
-		cl.closers[i]()
+	for _, f := range slices.Backward(cl.closers) {
+		f()
 	}
 }
 
@@ -210,14 +225,14 @@ func (cl *cluster) startAPIServer(ctx context.Context) error {
 	if cl.controllers != nil {
 		cl.controllers.stop(true)
 	}
-	if err := cl.apiserver.start(); err != nil {
+	if err := cl.apiserver.start(ctx); err != nil {
 		return err
 	}
 	if err := cl.ready(ctx); err != nil {
 		return err
 	}
 	if cl.controllers != nil {
-		return cl.controllers.start()
+		return cl.controllers.start(ctx)
 	}
 	return nil
 }

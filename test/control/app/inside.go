@@ -156,6 +156,8 @@ func (cl *cluster) command(ctx context.Context, c *config, signals <-chan os.Sig
 	cmd := exec.Command(c.Command[0], c.Command[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(),
+		// Where the build puts kubectl.
+		"PATH="+filepath.Dir(self)+string(filepath.ListSeparator)+os.Getenv("PATH"),
 		"KUBECONFIG="+filepath.Join(c.pki(), "admin.kubeconfig"),
 		"CONTROL_DATA_DIR="+c.DataDir,
 		"CONTROL_BIN="+self,

@@ -33,8 +33,8 @@ type container struct {
 }
 
 const (
-	maxBackoff    = 10 * time.Second
-	steadyAfter   = 30 * time.Second // a run this long clears the backoff
+	maxBackoff  = 10 * time.Second
+	steadyAfter = 30 * time.Second // a run this long clears the backoff
 )
 
 func newContainer(r *pod, spec *corev1.Container, init bool) *container {
@@ -44,6 +44,15 @@ func newContainer(r *pod, spec *corev1.Container, init bool) *container {
 		c.waiting.Reason = "PodInitializing"
 	}
 	return c
+}
+
+// ending is closed when the container is to end with its pod. Sidecars end
+// later, when the others have.
+func (c *container) ending() <-chan struct{} {
+	if c.sidecar() {
+		return nil
+	}
+	return c.pod.ending
 }
 
 // sidecar tells an init container that goes on running beside the others.
@@ -67,7 +76,7 @@ func (c *container) loop(ctx context.Context, stop <-chan struct{}) {
 		t := time.NewTimer(backoff)
 		select {
 		case <-t.C:
-		case <-c.pod.ending:
+		case <-c.ending():
 			t.Stop()
 			return
 		case <-stop:
@@ -84,7 +93,7 @@ func (c *container) loop(ctx context.Context, stop <-chan struct{}) {
 // once starts the process and waits for its end; true when it must not run again.
 func (c *container) once(ctx context.Context, stop <-chan struct{}) bool {
 	select {
-	case <-c.pod.ending:
+	case <-c.ending():
 		return true
 	case <-stop:
 		return true
@@ -96,8 +105,14 @@ func (c *container) once(ctx context.Context, stop <-chan struct{}) bool {
 		if r := (&startError{}); errors.As(err, &r) {
 			reason = r.reason
 		}
-		c.pod.log(ctx, slog.LevelInfo, "container "+c.spec.Name+": "+reason, err)
-		c.set(func() { c.waiting = &corev1.ContainerStateWaiting{Reason: reason, Message: err.Error()} })
+		c.pod.mu.Lock()
+		known := c.waiting != nil && c.waiting.Message == err.Error()
+		c.waiting = &corev1.ContainerStateWaiting{Reason: reason, Message: err.Error()}
+		c.pod.mu.Unlock()
+		if !known {
+			c.pod.log(ctx, slog.LevelInfo, "container "+c.spec.Name+": "+reason, err)
+			c.pod.changed()
+		}
 		return false
 	}
 	c.set(func() {
@@ -105,16 +120,15 @@ func (c *container) once(ctx context.Context, stop <-chan struct{}) bool {
 		c.begun = c.spec.StartupProbe == nil
 		c.ready = c.begun && c.spec.ReadinessProbe == nil
 	})
-	probes, stopProbes := context.WithCancel(ctx)
-	unhealthy := c.probe(probes, t)
+	unhealthy, stopProbes := c.probe(ctx, t)
 	if err := c.postStart(ctx, t); err != nil {
 		c.pod.log(ctx, slog.LevelWarn, "container "+c.spec.Name+": postStart", err)
 		c.terminate(ctx, t, c.pod.grace())
 	}
 	select {
 	case <-t.done:
-	case <-c.pod.ending:
-		c.set(func() { c.ready = false })
+	case <-c.ending():
+		// It stays ready while it drains: its endpoint is then ending, but serving.
 		c.terminate(ctx, t, c.pod.grace())
 	case <-stop:
 		c.terminate(ctx, t, c.pod.grace())
@@ -125,12 +139,12 @@ func (c *container) once(ctx context.Context, stop <-chan struct{}) bool {
 	stopProbes()
 	t.kill()
 	<-t.done
-	return c.ended(t)
+	return c.ended(ctx, t)
 }
 
 // ended records a finished run; true when it must not run again.
-func (c *container) ended(t *task) bool {
-	state := t.terminated()
+func (c *container) ended(ctx context.Context, t *task) bool {
+	state := t.terminated(ctx)
 	c.pod.mu.Lock()
 	policy := c.pod.spec.Spec.RestartPolicy
 	ending := c.pod.isEnding || c.pod.isKilled

@@ -263,7 +263,7 @@ func (t *task) lookUp(name string) (string, error) {
 	candidates := []string{name}
 	if !strings.Contains(name, "/") {
 		candidates = nil
-		for _, dir := range strings.Split(value(t.env, "PATH"), ":") {
+		for dir := range strings.SplitSeq(value(t.env, "PATH"), ":") {
 			candidates = append(candidates, path.Join(dir, name))
 		}
 	}

@@ -75,7 +75,7 @@ func Start(ctx context.Context, c Config) (stop func(), err error) {
 	}
 	k := &kubelet{Config: c, addresses: newPool(pods), wake: make(chan struct{}, 1), runners: map[types.UID]*pod{}}
 	ctx, cancel := context.WithCancel(ctx)
-	k.objects = newObjects(ctx, c.Client, k.refresh)
+	k.objects = newObjects(c.Client, k.refresh)
 	closeServer, err := k.serve(ctx)
 	if err != nil {
 		cancel()

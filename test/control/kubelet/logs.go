@@ -82,12 +82,6 @@ func (q logQuery) render(line []byte) (out []byte, ok bool) {
 	return out, true
 }
 
-// copyLog writes what the log at path holds now.
-func copyLog(w io.Writer, path string, q logQuery) error {
-	q.follow = false
-	return followLog(context.Background(), w, path, q, nil)
-}
-
 var errLimit = errors.New("limit of bytes reached")
 
 // followLog writes what the log at path holds and, with q.follow, what is added

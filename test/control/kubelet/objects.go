@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -22,7 +23,6 @@ var errAbsent = errors.New("does not exist")
 type objects struct {
 	client  kubernetes.Interface
 	changed func()
-	ctx     func() context.Context // of the kubelet; a function, since a stored context is a trap
 
 	mu   sync.Mutex
 	open map[objectKey]*watched
@@ -47,17 +47,18 @@ type watched struct {
 	stop   func()
 }
 
-func newObjects(ctx context.Context, client kubernetes.Interface, changed func()) *objects {
-	return &objects{client: client, changed: changed, ctx: func() context.Context { return ctx }, open: map[objectKey]*watched{}}
+func newObjects(client kubernetes.Interface, changed func()) *objects {
+	return &objects{client: client, changed: changed, open: map[objectKey]*watched{}}
 }
 
-// use begins a watch for one more user, who calls release once.
-func (o *objects) use(k objectKey) {
+// use begins a watch for one more user, who calls release once. It outlives ctx:
+// other users may come.
+func (o *objects) use(ctx context.Context, k objectKey) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	w := o.open[k]
 	if w == nil {
-		w = o.watch(k)
+		w = o.watch(context.WithoutCancel(ctx), k)
 		o.open[k] = w
 	}
 	w.users++
@@ -112,11 +113,11 @@ func (o *objects) data(ctx context.Context, k objectKey) (map[string][]byte, err
 	}
 }
 
-func (o *objects) watch(k objectKey) *watched {
+func (o *objects) watch(ctx context.Context, k objectKey) *watched {
 	only := fields.OneTermEqualSelector("metadata.name", k.name).String()
 	if k.kind == secretKind {
 		c := o.client.CoreV1().Secrets(k.namespace)
-		m := mirror.Start[*corev1.Secret](o.ctx(), mirror.Source[*corev1.SecretList]{List: c.List, Watch: c.Watch, Fields: only}, o.changed)
+		m := mirror.Start[*corev1.Secret](ctx, mirror.Source[*corev1.SecretList]{List: c.List, Watch: c.Watch, Fields: only}, o.changed)
 		return &watched{synced: m.Synced, stop: m.Stop, data: func() (map[string][]byte, bool) {
 			s, ok := m.Get(k.namespace, k.name)
 			if !ok {
@@ -126,7 +127,7 @@ func (o *objects) watch(k objectKey) *watched {
 		}}
 	}
 	c := o.client.CoreV1().ConfigMaps(k.namespace)
-	m := mirror.Start[*corev1.ConfigMap](o.ctx(), mirror.Source[*corev1.ConfigMapList]{List: c.List, Watch: c.Watch, Fields: only}, o.changed)
+	m := mirror.Start[*corev1.ConfigMap](ctx, mirror.Source[*corev1.ConfigMapList]{List: c.List, Watch: c.Watch, Fields: only}, o.changed)
 	return &watched{synced: m.Synced, stop: m.Stop, data: func() (map[string][]byte, bool) {
 		cm, ok := m.Get(k.namespace, k.name)
 		if !ok {
@@ -136,9 +137,7 @@ func (o *objects) watch(k objectKey) *watched {
 		for name, text := range cm.Data {
 			data[name] = []byte(text)
 		}
-		for name, b := range cm.BinaryData {
-			data[name] = b
-		}
+		maps.Copy(data, cm.BinaryData)
 		return data, true
 	}}
 }

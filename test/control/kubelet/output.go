@@ -2,6 +2,7 @@ package kubelet
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -61,7 +62,9 @@ func openOutput(dir string, now func() time.Time) (*output, error) {
 }
 
 // stream gives the writer for one of the process's streams.
-func (o *output) stream(name string) io.Writer { return writerFunc(func(b []byte) { o.write(name, b) }) }
+func (o *output) stream(name string) io.Writer {
+	return writerFunc(func(b []byte) { o.write(name, b) })
+}
 
 func (o *output) write(stream string, b []byte) {
 	o.mu.Lock()
@@ -131,9 +134,9 @@ func (o *output) close() {
 }
 
 // tail gives the last printed bytes, without times.
-func (o *output) tail(limit int) string {
+func (o *output) tail(ctx context.Context, limit int) string {
 	var b bytes.Buffer
-	if err := copyLog(&b, o.path, logQuery{tail: 80}); err != nil {
+	if err := followLog(ctx, &b, o.path, logQuery{tail: 80}, nil); err != nil {
 		return ""
 	}
 	text := b.Bytes()

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -22,10 +23,12 @@ import (
 // periods: tests wait for it. Only success counts then.
 const eager = 100 * time.Millisecond
 
-// probe runs the container's probes until ctx ends. The channel yields once, a
-// grace period, when the container is to be started anew.
-func (c *container) probe(ctx context.Context, t *task) <-chan time.Duration {
-	unhealthy := make(chan time.Duration, 1)
+// probe runs the container's probes until stop, which waits for them. The channel
+// yields once, a grace period, when the container is to be started anew.
+func (c *container) probe(ctx context.Context, t *task) (unhealthy chan time.Duration, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	unhealthy = make(chan time.Duration, 1)
 	fail := func(p *corev1.Probe, kind string, err error) {
 		c.pod.k.event(ctx, c.pod, "Unhealthy", fmt.Sprintf("%s probe of container %s failed: %v", kind, c.spec.Name, err))
 		grace := c.pod.grace()
@@ -37,7 +40,7 @@ func (c *container) probe(ctx context.Context, t *task) <-chan time.Duration {
 		default: // it ends already
 		}
 	}
-	go func() {
+	wg.Go(func() {
 		if p := c.spec.StartupProbe; p != nil {
 			if err := c.watch(ctx, t, p, true, func(ok bool, _ error) bool { return !ok }); err != nil {
 				if ctx.Err() == nil {
@@ -48,18 +51,17 @@ func (c *container) probe(ctx context.Context, t *task) <-chan time.Duration {
 			c.set(func() { c.begun, c.ready = true, c.spec.ReadinessProbe == nil })
 		}
 		if p := c.spec.LivenessProbe; p != nil {
-			go func() {
-				var cause error
-				_ = c.watch(ctx, t, p, false, func(ok bool, err error) bool { cause = err; return ok })
+			wg.Go(func() {
+				err := c.watch(ctx, t, p, false, func(ok bool, _ error) bool { return ok })
 				if ctx.Err() == nil {
-					fail(p, "liveness", cause)
+					fail(p, "liveness", err)
 				}
-			}()
+			})
 		}
 		if p := c.spec.ReadinessProbe; p != nil {
 			_ = c.watch(ctx, t, p, true, func(ok bool, _ error) bool {
 				c.pod.mu.Lock()
-				change := c.ready != ok && c.task == t && !c.pod.isEnding
+				change := c.ready != ok && c.task == t
 				if change {
 					c.ready = ok
 				}
@@ -70,8 +72,8 @@ func (c *container) probe(ctx context.Context, t *task) <-chan time.Duration {
 				return true
 			})
 		}
-	}()
-	return unhealthy
+	})
+	return unhealthy, func() { cancel(); wg.Wait() }
 }
 
 // watch tries the probe in its rhythm and tells say each verdict that its

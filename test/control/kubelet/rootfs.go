@@ -74,12 +74,13 @@ func (c *container) writeEtc(root string) error {
 	if host == "" {
 		host = p.Name
 	}
-	hosts := "127.0.0.1 localhost\n" + c.pod.address().String() + " " + host + "\n"
+	var hosts strings.Builder
+	hosts.WriteString("127.0.0.1 localhost\n" + c.pod.address().String() + " " + host + "\n")
 	for _, a := range p.Spec.HostAliases {
-		hosts += a.IP + " " + strings.Join(a.Hostnames, " ") + "\n"
+		hosts.WriteString(a.IP + " " + strings.Join(a.Hostnames, " ") + "\n")
 	}
 	for name, text := range map[string]string{
-		"etc/hosts":       hosts,
+		"etc/hosts":       hosts.String(),
 		"etc/hostname":    host + "\n",
 		"etc/resolv.conf": c.pod.resolvConf(),
 		"etc/passwd":      "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\nnonroot:x:65532:65532:nonroot:/:/bin/false\n",
@@ -122,14 +123,15 @@ func (r *pod) resolvConf() string {
 			options = append(options, text)
 		}
 	}
-	out := ""
+	var out strings.Builder
 	for _, s := range servers {
-		out += "nameserver " + s + "\n"
+		out.WriteString("nameserver " + s + "\n")
 	}
 	if len(search) > 0 {
-		out += "search " + strings.Join(search, " ") + "\n"
+		out.WriteString("search " + strings.Join(search, " ") + "\n")
 	}
-	return out + "options " + strings.Join(options, " ") + "\n"
+	out.WriteString("options " + strings.Join(options, " ") + "\n")
+	return out.String()
 }
 
 // mountSystem gives the root its /dev and /proc, and the file of last words.

@@ -124,7 +124,7 @@ func (t *task) kill() {
 }
 
 // terminated describes the run after its end.
-func (t *task) terminated() *corev1.ContainerStateTerminated {
+func (t *task) terminated(ctx context.Context) *corev1.ContainerStateTerminated {
 	s := &corev1.ContainerStateTerminated{
 		Reason: "Completed", StartedAt: metav1.NewTime(t.started), FinishedAt: metav1.NewTime(t.end), ContainerID: t.id(),
 	}
@@ -140,7 +140,7 @@ func (t *task) terminated() *corev1.ContainerStateTerminated {
 	if err == nil && len(words) > 0 {
 		s.Message = string(words[:min(len(words), limit)])
 	} else if t.onError && s.ExitCode != 0 {
-		s.Message = t.out.tail(limit / 2)
+		s.Message = t.out.tail(ctx, limit/2)
 	}
 	return s
 }

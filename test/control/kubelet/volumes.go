@@ -198,7 +198,7 @@ func (v *volumes) data(ctx context.Context, k kind, name string) (map[string][]b
 			v.uses = map[objectKey]bool{}
 		}
 		v.uses[id] = true
-		v.pod.k.objects.use(id)
+		v.pod.k.objects.use(ctx, id)
 	}
 	v.mu.Unlock()
 	return v.pod.k.objects.data(ctx, id)

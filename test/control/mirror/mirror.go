@@ -37,7 +37,7 @@ type Source[L runtime.Object] struct {
 
 // Start copies the objects of s until ctx ends or Stop; changed is called after
 // every change, one call at a time and without the object: look at All again.
-func Start[T runtime.Object, L runtime.Object](ctx context.Context, s Source[L], changed func()) *Objects[T] {
+func Start[T, L runtime.Object](ctx context.Context, s Source[L], changed func()) *Objects[T] {
 	ctx, cancel := context.WithCancel(ctx)
 	o := &Objects[T]{store: cache.NewStore(cache.MetaNamespaceKeyFunc), changed: changed, stop: cancel}
 	lw := &cache.ListWatch{

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 
 	"github.com/vishvananda/netlink"
@@ -67,6 +68,10 @@ func Setup() error {
 		if err != nil {
 			return fmt.Errorf("local route %s: %w", cidr, err)
 		}
+	}
+	// Pods reach each other through the node.
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o600); err != nil {
+		return fmt.Errorf("forward between pods: %w", err)
 	}
 	return nil
 }

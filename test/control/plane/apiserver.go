@@ -10,7 +10,6 @@ package plane
 import (
 	"context"
 	"fmt"
-
 	_ "time/tzdata" // CronJobs and certificates name time zones; chroots have no database
 
 	"github.com/spf13/pflag"

@@ -25,7 +25,7 @@ import (
 // Server is an API server. It has every kind that package cluster reads, in the
 // newest version, and no objects. Its methods may be called at any time.
 type Server struct {
-	t       testing.TB
+	tb      testing.TB
 	address string
 
 	mu      sync.Mutex
@@ -53,10 +53,10 @@ type event struct {
 }
 
 // Start starts a server, which ends with the test.
-func Start(t testing.TB) *Server {
-	t.Helper()
+func Start(tb testing.TB) *Server {
+	tb.Helper()
 	s := &Server{
-		t: t, objects: map[string]map[string]map[string]any{}, version: 1, oldest: 1,
+		tb: tb, objects: map[string]map[string]map[string]any{}, version: 1, oldest: 1,
 		moved: make(chan struct{}), cut: make(chan struct{}),
 		answers: map[string]int{}, gates: map[string]chan struct{}{}, served: map[string][]string{},
 		requests: map[string]int{}, accepted: map[string]string{},
@@ -66,7 +66,7 @@ func Start(t testing.TB) *Server {
 		s.served[k.Resource] = k.Versions[:1]
 	}
 	s.Resume()
-	t.Cleanup(s.Stop)
+	tb.Cleanup(s.Stop)
 	return s
 }
 
@@ -89,14 +89,14 @@ func (s *Server) Stop() {
 
 // Resume starts a server that was stopped, at the same address.
 func (s *Server) Resume() {
-	s.t.Helper()
+	s.tb.Helper()
 	address := s.address
 	if address == "" {
 		address = "127.0.0.1:0"
 	}
-	l, err := new(net.ListenConfig).Listen(s.t.Context(), "tcp", address)
+	l, err := new(net.ListenConfig).Listen(s.tb.Context(), "tcp", address)
 	if err != nil {
-		s.t.Fatal(err)
+		s.tb.Fatal(err)
 	}
 	s.address = l.Addr().String()
 	h := httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
@@ -185,26 +185,29 @@ func (s *Server) Accepted(resource string) string {
 }
 
 // Apply creates or replaces an object: anything whose JSON is one. It gives it
-// what a server gives: UID, resource version, generation, time, managed fields.
+// what a server gives: UID, resource version, generation, managed fields, and a
+// time of creation if it has none.
 // What it says about its status is kept.
 func (s *Server) Apply(obj any) {
-	s.t.Helper()
+	s.tb.Helper()
 	o := s.toMap(obj)
 	resource, key := s.place(o)
-	meta := child(o, "metadata")
+	meta := metaOf(o)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.version++
 	kind, generation := "ADDED", 1
 	if old := s.objects[resource][key]; old != nil {
-		kind, generation = "MODIFIED", toInt(child(old, "metadata")["generation"])
+		kind, generation = "MODIFIED", toInt(metaOf(old)["generation"])
 		if !reflect.DeepEqual(old["spec"], o["spec"]) {
 			generation++
 		}
 	}
 	meta["uid"] = resource + "/" + key
 	meta["resourceVersion"] = strconv.Itoa(s.version)
-	meta["creationTimestamp"] = "2026-01-01T00:00:00Z"
+	if meta["creationTimestamp"] == nil {
+		meta["creationTimestamp"] = "2026-01-01T00:00:00Z"
+	}
 	meta["generation"] = float64(generation)
 	meta["managedFields"] = []any{map[string]any{"manager": "livetest", "operation": "Apply", "apiVersion": o["apiVersion"], "fieldsType": "FieldsV1"}}
 	s.objects[resource][key] = o
@@ -213,18 +216,18 @@ func (s *Server) Apply(obj any) {
 
 // Delete removes an object. One that does not exist fails the test.
 func (s *Server) Delete(kind, namespace, name string) {
-	s.t.Helper()
+	s.tb.Helper()
 	o := map[string]any{"kind": kind, "metadata": map[string]any{"namespace": namespace, "name": name}}
 	resource, key := s.place(o)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.objects[resource][key]
 	if old == nil {
-		s.t.Fatalf("no %s %s", kind, key)
+		s.tb.Fatalf("no %s %s", kind, key)
 	}
 	s.version++
 	gone := maps.Clone(old)
-	meta := maps.Clone(child(old, "metadata"))
+	meta := maps.Clone(metaOf(old))
 	meta["resourceVersion"] = strconv.Itoa(s.version)
 	gone["metadata"] = meta
 	delete(s.objects[resource], key)
@@ -238,22 +241,22 @@ func (s *Server) tell(kind, resource string, o map[string]any) {
 }
 
 func (s *Server) toMap(obj any) map[string]any {
-	s.t.Helper()
+	s.tb.Helper()
 	text, err := json.Marshal(obj)
 	if err != nil {
-		s.t.Fatal(err)
+		s.tb.Fatal(err)
 	}
 	var o map[string]any
 	if err := json.Unmarshal(text, &o); err != nil {
-		s.t.Fatal(err)
+		s.tb.Fatal(err)
 	}
 	return o
 }
 
 // place gives where an object belongs.
 func (s *Server) place(o map[string]any) (resource, key string) {
-	s.t.Helper()
-	meta := child(o, "metadata")
+	s.tb.Helper()
+	meta := metaOf(o)
 	namespace, _ := meta["namespace"].(string)
 	name, _ := meta["name"].(string)
 	for _, k := range cluster.Kinds() {
@@ -261,11 +264,11 @@ func (s *Server) place(o map[string]any) (resource, key string) {
 			continue
 		}
 		if k.Namespaced != (namespace != "") || name == "" {
-			s.t.Fatalf("%s %q in namespace %q has no place", k.Name, name, namespace)
+			s.tb.Fatalf("%s %q in namespace %q has no place", k.Name, name, namespace)
 		}
 		return k.Resource, strings.TrimPrefix(namespace+"/"+name, "/")
 	}
-	s.t.Fatalf("kind %v is none that the server has", o["kind"])
+	s.tb.Fatalf("kind %v is none that the server has", o["kind"])
 	return "", ""
 }
 
@@ -280,13 +283,13 @@ func (s *Server) sorted(resource string, pick func(map[string]any) bool) []map[s
 	return out
 }
 
-func child(o map[string]any, name string) map[string]any {
-	c, ok := o[name].(map[string]any)
+func metaOf(o map[string]any) map[string]any {
+	m, ok := o["metadata"].(map[string]any)
 	if !ok {
-		c = map[string]any{}
-		o[name] = c
+		m = map[string]any{}
+		o["metadata"] = m
 	}
-	return c
+	return m
 }
 
 func toInt(v any) int {

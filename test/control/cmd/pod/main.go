@@ -16,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 func main() {
@@ -29,7 +30,7 @@ func main() {
 
 func run(args []string) (int, error) {
 	if len(args) == 0 {
-		return 2, errors.New("say serve, cat, echo, env, exit, file, fetch, id, lookup or sleep")
+		return 2, errors.New("say serve, cat, echo, env, exit, file, fetch, id, lookup, post, size or sleep")
 	}
 	arg := func() string {
 		if len(args) < 2 {
@@ -57,14 +58,21 @@ func run(args []string) (int, error) {
 	case "file":
 		text, err := describe(arg())
 		return 0, errors.Join(err, printed(text))
-	case "fetch":
-		text, err := fetch(ctx, arg())
+	case "fetch", "post":
+		method := http.MethodGet
+		if args[0] == "post" {
+			method = http.MethodPost
+		}
+		text, err := fetch(ctx, method, arg())
 		return 0, errors.Join(err, printed(text))
 	case "id":
 		return 0, printed(fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid()))
 	case "lookup":
 		ips, err := net.DefaultResolver.LookupHost(ctx, arg())
 		return 0, errors.Join(err, printed(strings.Join(ips, " ")))
+	case "size":
+		text, err := terminalSize()
+		return 0, errors.Join(err, printed(text))
 	case "sleep":
 		d, err := time.ParseDuration(arg())
 		if err != nil {
@@ -95,8 +103,18 @@ func describe(path string) (string, error) {
 	return string(b), err
 }
 
-func fetch(ctx context.Context, url string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+// terminalSize gives ROWSxCOLUMNS of standard input.
+func terminalSize() (string, error) {
+	var size [4]uint16
+	_, _, e := syscall.Syscall(syscall.SYS_IOCTL, 0, syscall.TIOCGWINSZ, uintptr(unsafe.Pointer(&size)))
+	if e != 0 {
+		return "", fmt.Errorf("size of terminal: %w", e)
+	}
+	return fmt.Sprintf("%dx%d", size[0], size[1]), nil
+}
+
+func fetch(ctx context.Context, method, url string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, method, url, http.NoBody)
 	if err != nil {
 		return "", err
 	}
@@ -106,6 +124,9 @@ func fetch(ctx context.Context, url string) (string, error) {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	b, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode >= http.StatusBadRequest {
+		err = fmt.Errorf("%s: status %d", url, resp.StatusCode)
+	}
 	return string(b), err
 }
 

@@ -1,0 +1,131 @@
+package compile
+
+import (
+	"fmt"
+	"slices"
+
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"bulwark.dev/bulwark/api/v1alpha1"
+)
+
+// goodForms remembers of each SecurityPolicy the last two forms that were good.
+// What is kept is the object, not what was made of it: a credential that was
+// revoked since then does not come back with it.
+type goodForms struct {
+	last map[string][2]*v1alpha1.SecurityPolicy // by policyID, the latest first
+	// bad are the objects that were found to be broken elsewhere, and why.
+	bad map[*v1alpha1.SecurityPolicy]string
+}
+
+func newGoodForms() *goodForms {
+	return &goodForms{last: map[string][2]*v1alpha1.SecurityPolicy{}, bad: map[*v1alpha1.SecurityPolicy]string{}}
+}
+
+// policyID tells an object from one of the same name that was made anew.
+func policyID(obj *v1alpha1.SecurityPolicy) string {
+	return keyOf(obj).String() + " " + string(obj.UID)
+}
+
+// keep remembers a form that is good.
+func (g *goodForms) keep(obj *v1alpha1.SecurityPolicy) {
+	id := policyID(obj)
+	if l := g.last[id]; l[0] != obj {
+		g.last[id] = [2]*v1alpha1.SecurityPolicy{obj, l[0]}
+	}
+}
+
+// before gives the forms of a policy that were good, but for this one, the
+// latest first.
+func (g *goodForms) before(obj *v1alpha1.SecurityPolicy) []*v1alpha1.SecurityPolicy {
+	var out []*v1alpha1.SecurityPolicy
+	for _, o := range g.last[policyID(obj)] {
+		if _, bad := g.bad[o]; o != nil && o != obj && !bad {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// sweep forgets policies that are no longer there.
+func (g *goodForms) sweep(objects []*v1alpha1.SecurityPolicy) {
+	there := make(map[string]bool, len(objects))
+	for _, o := range objects {
+		if o != nil {
+			there[policyID(o)] = true
+		}
+	}
+	for id := range g.last {
+		if !there[id] {
+			delete(g.last, id)
+		}
+	}
+	for o := range g.bad {
+		if !there[policyID(o)] {
+			delete(g.bad, o)
+		}
+	}
+}
+
+// judgeWithPast judges a policy. One that is broken but was good before gets
+// that form to stand in for it, if it is good still.
+func (c *compiler) judgeWithPast(obj *v1alpha1.SecurityPolicy) *policy {
+	p := c.judgeOnce(obj)
+	if c.good == nil {
+		return p
+	}
+	if why, bad := c.good.bad[obj]; bad {
+		p.problems, p.brokenAll = []string{why}, why
+	}
+	if len(p.problems) == 0 {
+		c.good.keep(obj)
+		return p
+	}
+	for _, old := range c.good.before(obj) {
+		if q := c.judgeOnce(old); len(q.problems) == 0 {
+			p.standIn = q
+			p.problems = append(slices.Clip(p.problems), fmt.Sprintf("generation %d is still in force", old.Generation))
+			break
+		}
+	}
+	return p
+}
+
+// stoodIn gives the earlier forms that are in force, by today's.
+func (c *compiler) stoodIn() map[*v1alpha1.SecurityPolicy]*v1alpha1.SecurityPolicy {
+	out := map[*v1alpha1.SecurityPolicy]*v1alpha1.SecurityPolicy{}
+	for _, p := range c.policies {
+		if p.standIn != nil {
+			out[p.source] = p.standIn.source
+		}
+	}
+	return out
+}
+
+// formed is a target that a policy names and the form that is in force there.
+type formed struct {
+	ref  gwv1.LocalPolicyTargetReferenceWithSectionName
+	form *policy
+}
+
+// forms gives the policy's targets. Where an earlier form stands in, it does so
+// where it was in force before; targets that are new get the broken one.
+func (p *policy) forms() []formed {
+	var out []formed
+	was := map[string]bool{}
+	nameOf := func(r gwv1.LocalPolicyTargetReferenceWithSectionName) string {
+		return string(r.Group) + " " + string(r.Kind) + " " + string(r.Name) + " " + or(r.SectionName, "")
+	}
+	if p.standIn != nil {
+		for _, ref := range p.standIn.obj.Spec.TargetRefs {
+			was[nameOf(ref)] = true
+			out = append(out, formed{ref, p.standIn})
+		}
+	}
+	for _, ref := range p.obj.Spec.TargetRefs {
+		if !was[nameOf(ref)] {
+			out = append(out, formed{ref, p})
+		}
+	}
+	return out
+}
