@@ -25,6 +25,8 @@ import (
 	"bulwark.dev/bulwark/internal/cluster/relay"
 	"bulwark.dev/bulwark/internal/cluster/status"
 	"bulwark.dev/bulwark/internal/gateway/compile"
+	"bulwark.dev/bulwark/internal/gateway/ir"
+	"bulwark.dev/bulwark/internal/gateway/proxy"
 	"bulwark.dev/bulwark/internal/ops"
 )
 
@@ -100,10 +102,10 @@ func (f *controllerFlags) check() error {
 
 // controller judges what a cluster asks for, and hands it on.
 type controller struct {
-	env   *Env
 	log   *slog.Logger
-	opt   compile.Options
-	place provision.Config // the zero value where nothing is placed
+	place provision.Config
+	judge *judge
+	build func(*ir.Table) ([]proxy.Problem, error)
 
 	feed   *relay.Server
 	status *status.Writer
@@ -120,7 +122,7 @@ func (c *controller) changed(snap *cluster.Snapshot) {
 	report, digest := c.report, c.digest
 	c.mu.Unlock()
 	if report == nil || digest != snap.Digest() {
-		_, report = compileOnly(c.env, snap, placed(c.opt, snap, c.place))
+		_, report, _, _ = c.judge.judge(snap, c.build) // checking never fails
 		used := make(map[compile.Use]bool, len(report.Uses))
 		for _, u := range report.Uses {
 			used[u] = true
@@ -155,16 +157,6 @@ func wants(snap *cluster.Snapshot, report *compile.Report) []provision.Want {
 	return out
 }
 
-// placed has compilation place Gateways where their Services are.
-func placed(opt compile.Options, snap *cluster.Snapshot, cfg provision.Config) compile.Options {
-	place := provision.Placer(snap, cfg)
-	opt.Place = func(g *gwv1.Gateway) compile.Placement {
-		p := place(g)
-		return compile.Placement{Addresses: p.Addresses, Pending: p.Pending, Unusable: p.Unusable, Bind: p.Bind, Ports: p.Ports}
-	}
-	return opt
-}
-
 // state is what /status shows.
 func (c *controller) state() any {
 	c.mu.Lock()
@@ -196,11 +188,13 @@ func serveController(ctx context.Context, env *Env, log *slog.Logger, f *control
 	if err != nil {
 		return badUse(err)
 	}
-	c := &controller{
-		env: env, log: log,
-		opt:   compile.Options{ControllerName: f.controllerName, Unprotected: f.unprotected == "allow"},
-		place: provision.Config{REST: cfg, Namespace: f.namespace, DataPlaneService: f.gatewayService, ServiceType: corev1.ServiceType(f.serviceType), Log: log, Now: env.Now},
-	}
+	c := &controller{log: log, place: provision.Config{
+		REST: cfg, Namespace: f.namespace, DataPlaneService: f.gatewayService, ServiceType: corev1.ServiceType(f.serviceType), Log: log, Now: env.Now,
+	}}
+	c.judge = newJudge(compile.Options{ControllerName: f.controllerName, Unprotected: f.unprotected == "allow"}, serviced(c.place))
+	build, stop := checker(env, log)
+	running.push(func(context.Context) error { stop(); return nil })
+	c.build = build
 	c.status, err = status.New(status.Config{
 		REST: cfg, ControllerName: gwv1.GatewayController(f.controllerName), Features: supported(), Log: log, Now: env.Now, Instance: instance(),
 	})

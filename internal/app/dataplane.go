@@ -85,14 +85,11 @@ func serveGateway(ctx context.Context, env *Env, log *slog.Logger, f *dataPlaneF
 	f.partial = true
 	opt := f.options()
 	opt.ControllerName = f.controllerName
-	g, err := startGateway(ctx, env, log, &f.gatewayFlags, opt, running, source{
+	g, err := startGateway(ctx, env, log, &f.gatewayFlags, newJudge(opt, bound(provision.Config{Namespace: f.namespace})), running, source{
 		ready: []ops.Check{{Name: "relay-certificates", Fn: files.Err}}, metrics: []prometheus.Collector{watcher},
 	})
 	if err != nil {
 		return err
-	}
-	g.placing = func(o compile.Options, s *cluster.Snapshot) compile.Options {
-		return placed(o, s, provision.Config{Namespace: f.namespace})
 	}
 	err = watcher.Run(ctx, func(s *cluster.Snapshot) error { return g.changed(ctx, s, nil) })
 	log.LogAttrs(context.WithoutCancel(ctx), slog.LevelInfo, "draining", slog.Duration("atMost", f.drain))

@@ -274,7 +274,7 @@ func (w *world) run(t *testing.T, tc *faultCase) {
 	}
 	log := slog.New(slog.DiscardHandler)
 	env := &Env{Now: time.Now, Random: mrand.Uint64}
-	g, err := newGateway(env, log, compile.Options{}, discard{}, nil, proxy.Limits{}, false)
+	g, err := newGateway(env, log, newJudge(compile.Options{}, nil), discard{}, nil, proxy.Limits{}, false)
 	if err != nil {
 		t.Fatal(err)
 	}

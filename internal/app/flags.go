@@ -123,7 +123,7 @@ type source struct {
 
 // startGateway starts the parts around the proxy and the proxy itself, which
 // serves nothing until its first apply.
-func startGateway(ctx context.Context, env *Env, log *slog.Logger, f *gatewayFlags, opt compile.Options, running *stack, more ...source) (*gateway, error) {
+func startGateway(ctx context.Context, env *Env, log *slog.Logger, f *gatewayFlags, j *judge, running *stack, more ...source) (*gateway, error) {
 	ready := []ops.Check{}
 	registry := newRegistry()
 	for _, m := range more {
@@ -155,7 +155,7 @@ func startGateway(ctx context.Context, env *Env, log *slog.Logger, f *gatewayFla
 		running.push(t.Close)
 		tracer = t
 	}
-	g, err := newGateway(env, log, opt, rec, tracer, f.limits, f.partial) //nolint:contextcheck // it outlives ctx, to drain
+	g, err := newGateway(env, log, j, rec, tracer, f.limits, f.partial) //nolint:contextcheck // it outlives ctx, to drain
 	if err != nil {
 		return nil, err
 	}

@@ -22,11 +22,9 @@ import (
 type gateway struct {
 	env    *Env
 	log    *slog.Logger
-	opt    compile.Options
+	judge  *judge
 	state  *filters.State
 	server *proxy.Server
-	// placing, where set, says where Gateways are bound by what a snapshot holds.
-	placing func(compile.Options, *cluster.Snapshot) compile.Options
 
 	mu      sync.Mutex
 	table   *ir.Table
@@ -51,7 +49,7 @@ func (s selective) Record(e *bulwark.Event) {
 	}
 }
 
-func newGateway(env *Env, log *slog.Logger, opt compile.Options, rec proxy.Recorder, tracer proxy.Tracer, limits proxy.Limits, partial bool) (*gateway, error) {
+func newGateway(env *Env, log *slog.Logger, j *judge, rec proxy.Recorder, tracer proxy.Tracer, limits proxy.Limits, partial bool) (*gateway, error) {
 	state := filters.NewState()
 	server, err := proxy.New(proxy.Config{
 		Now: env.Now, Random: env.Random, Log: log, Recorder: rec, Tracer: tracer, Limits: limits, PartialBind: partial,
@@ -61,7 +59,7 @@ func newGateway(env *Env, log *slog.Logger, opt compile.Options, rec proxy.Recor
 	if err != nil {
 		return nil, fmt.Errorf("make gateway: %w", err)
 	}
-	return &gateway{env: env, log: log, opt: opt, state: state, server: server}, nil
+	return &gateway{env: env, log: log, judge: j, state: state, server: server}, nil
 }
 
 // filterDeps is what the steps of every rule need.
@@ -77,17 +75,11 @@ func filterDeps(env *Env, log *slog.Logger, state *filters.State) filters.Deps {
 // apply puts a snapshot in force. On an error what was in force stays.
 func (g *gateway) apply(ctx context.Context, snap *cluster.Snapshot) error {
 	started := g.env.Now()
-	opt := g.opt
-	if g.placing != nil {
-		opt = g.placing(opt, snap)
-	}
-	table, report := compile.Compile(input(snap), opt)
-	problems, err := g.server.Apply(ctx, table)
+	table, report, problems, err := g.judge.judge(snap, func(t *ir.Table) ([]proxy.Problem, error) { return g.server.Apply(ctx, t) })
 	if err != nil {
 		return fmt.Errorf("put configuration in force: %w", err)
 	}
 	for _, p := range problems {
-		report.Refuse(p.Rule, p.Err.Error())
 		g.log.LogAttrs(ctx, slog.LevelError, "part of the configuration is refused", slog.String("part", p.Rule+p.Listener), slog.Any("error", p.Err))
 	}
 	g.mu.Lock()

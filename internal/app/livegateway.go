@@ -56,7 +56,7 @@ func upCluster(ctx context.Context, env *Env, log *slog.Logger, f *upFlags, runn
 		return badUse(err)
 	}
 	f.partial = true
-	g, err := startGateway(ctx, env, log, &f.gatewayFlags, f.options(), running, source{
+	g, err := startGateway(ctx, env, log, &f.gatewayFlags, newJudge(f.options(), nil), running, source{
 		ready:   []ops.Check{{Name: "cluster", Fn: watcher.Synced}},
 		metrics: []prometheus.Collector{watcher, writer},
 	})

@@ -11,7 +11,6 @@ import (
 
 	"bulwark.dev/bulwark/internal/cluster"
 	"bulwark.dev/bulwark/internal/gateway/compile"
-	"bulwark.dev/bulwark/internal/gateway/filters"
 	"bulwark.dev/bulwark/internal/gateway/ir"
 )
 
@@ -77,18 +76,9 @@ Exits 0 when everything would be served as asked for, and 2 otherwise.`,
 // compileOnly compiles a snapshot and builds every chain, connecting to
 // nothing.
 func compileOnly(env *Env, snap *cluster.Snapshot, opt compile.Options) (*ir.Table, *compile.Report) {
-	table, report := compile.Compile(input(snap), opt)
-	log, state := quietLog(), filters.NewState()
-	defer state.Close()
-	for i := range table.Rules {
-		r := &table.Rules[i]
-		if r.Refuse != nil {
-			continue
-		}
-		if _, err := filters.Build(r, filterDeps(env, log, state)); err != nil {
-			report.Refuse(r.ID, err.Error())
-		}
-	}
+	build, stop := checker(env, quietLog())
+	defer stop()
+	table, report, _, _ := newJudge(opt, nil).judge(snap, build) // checking never fails
 	return table, report
 }
 

@@ -109,7 +109,7 @@ func upFiles(ctx context.Context, env *Env, log *slog.Logger, f *upFlags, runnin
 		}
 		running.push(stop)
 	}
-	g, err := startGateway(ctx, env, log, &f.gatewayFlags, f.options(), running)
+	g, err := startGateway(ctx, env, log, &f.gatewayFlags, newJudge(f.options(), nil), running)
 	if err != nil {
 		return err
 	}

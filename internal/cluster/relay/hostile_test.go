@@ -241,6 +241,45 @@ func TestDeafDataPlane(t *testing.T) {
 	discardAll(deaf)
 }
 
+// TestDeafDataPlaneDoesNotHoldUpTheEnd: the controller stops although one data
+// plane takes nothing.
+func TestDeafDataPlaneDoesNotHoldUpTheEnd(t *testing.T) {
+	noLeaks(t)
+	ca := newCA(t)
+	c := startController(t, ca, "127.0.0.1:0", func(cfg *ServerConfig) { cfg.WriteTimeout = time.Hour })
+	var objs []cluster.Object
+	for i := range 10 {
+		objs = append(objs, secret(fmt.Sprintf("big-%d", i), strings.Repeat("x", 900<<10)))
+	}
+	c.Publish(snapshot(t, objs...), everything)
+	body := dialRaw(t, ca, c.addr, "deaf", nil)
+	until(t, "sending", func() bool { return c.count.full.Load() == 1 })
+	c.stop()
+	discardAll(body)
+}
+
+// TestSlowLine: bytes are a sign of life, even if a line takes longer than the
+// longest silence.
+func TestSlowLine(t *testing.T) {
+	noLeaks(t)
+	ca := newCA(t)
+	addr := fakeController(t, ca, func(n int64, out io.Writer, r *http.Request) {
+		if n > 1 {
+			t.Error("the connection was given up")
+		}
+		_, _ = io.WriteString(out, strings.Replace(goodHello(), `"heartbeatMs":100`, `"heartbeatMs":400`, 1))
+		for _, c := range []byte("ping\nping\n") {
+			time.Sleep(200 * time.Millisecond)
+			_, _ = out.Write([]byte{c})
+		}
+		_, _ = io.WriteString(out, deltaOf(t, nil, stateOf(t, 1)))
+		<-r.Context().Done()
+	})
+	p := startPlane(t, ca, addr, nil, nil)
+	until(t, "state", func() bool { return p.last() != nil })
+	p.stop()
+}
+
 // TestSilentDataPlane: one that sends no sign of life is given up.
 func TestSilentDataPlane(t *testing.T) {
 	noLeaks(t)

@@ -13,6 +13,9 @@ import (
 	"golang.org/x/net/netutil"
 )
 
+// goodbye is how long data planes have to hear that the controller stops.
+const goodbye = 2 * time.Second
+
 // Serve answers data planes on ln until ctx ends, then closes s and ln and
 // gives nil. Conf is that of package identity; a configuration that does not
 // verify client certificates is refused, at the latest in the handshake.
@@ -27,13 +30,23 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, conf *tls.Config) e
 		ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn),
 	}
+	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		// Whoever does not take the goodbye in time is cut off. Cutting at once
+		// would lose it on the way.
+		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
+		defer cancel()
+		cut := context.AfterFunc(limit, func() { _ = srv.Close() })
+		defer cut()
 		s.Close()
-		_ = srv.Close()
+		_ = srv.Shutdown(limit)
 	})
-	defer stop()
 	// Connections that never come to a handshake are bounded too.
 	err = srv.ServeTLS(netutil.LimitListener(ln, s.cfg.MaxClients+256), "", "")
+	if !stop() {
+		<-stopped
+	}
 	s.Close()
 	if err = errors.Join(err, srv.Close()); ctx.Err() != nil && errors.Is(err, http.ErrServerClosed) {
 		return nil

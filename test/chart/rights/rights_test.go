@@ -8,6 +8,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"os/exec"
@@ -15,11 +16,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
 	"sigs.k8s.io/yaml"
 
+	"bulwark.dev/bulwark/internal/cluster/identity"
 	"bulwark.dev/bulwark/test/chart"
 )
 
@@ -137,6 +142,34 @@ func asked(t *testing.T, log string) (used, refused []string) {
 	return slices.Sorted(maps.Keys(all)), slices.Sorted(maps.Keys(bad))
 }
 
+// oldAuthority gives the Secret of a relay authority that is due for rotation, as
+// an installation has it that began 300 days ago.
+func oldAuthority(t *testing.T) []byte {
+	t.Helper()
+	client := fake.NewClientset()
+	then := time.Now().Add(-300 * 24 * time.Hour)
+	a, err := identity.New(identity.Config{
+		Secrets: client.CoreV1(), Namespace: namespace, Names: []string{"bulwark-controller." + namespace + ".svc"},
+		Now: func() time.Time { return then }, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	secret, err := client.CoreV1().Secrets(namespace).Get(t.Context(), identity.CASecret, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret.APIVersion, secret.Kind = "v1", "Secret"
+	text, err := yaml.Marshal(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
 func TestExactlyWhatIsUsed(t *testing.T) {
 	dir, err := chart.Find(".")
 	if err != nil {
@@ -152,6 +185,9 @@ func TestExactlyWhatIsUsed(t *testing.T) {
 	}
 	work := t.TempDir()
 	if err := os.WriteFile(filepath.Join(work, "bulwark.yaml"), []byte(release.YAML()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(work, "authority.yaml"), oldAuthority(t), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	// The image is a static binary, whatever this test was built with.

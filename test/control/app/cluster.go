@@ -59,7 +59,7 @@ func start(ctx context.Context, g *errgroup.Group, c *config, p Parts, log *slog
 		}
 	}
 	if c.KMSPlugin != "" {
-		stop, failed, err := kms.Serve(c.KMSPlugin, filepath.Join(c.DataDir, "kms.key"))
+		stop, failed, err := kms.Serve(ctx, c.KMSPlugin, filepath.Join(c.DataDir, "kms.key"))
 		if err != nil {
 			return cl, err
 		}

@@ -16,17 +16,15 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"time"
 
-	"k8s.io/kms/pkg/service"
+	"google.golang.org/grpc"
+	kmsv2 "k8s.io/kms/apis/v2"
 )
 
-const (
-	keySize = 32
-	timeout = 5 * time.Second
-)
+const keySize = 32
 
 type plugin struct {
+	kmsv2.UnsafeKeyManagementServiceServer
 	aead cipher.AEAD
 	id   string // of the key; tells the API server when it has changed
 }
@@ -34,7 +32,7 @@ type plugin struct {
 // Serve answers on the unix socket (at most 107 bytes of path) with the key in
 // keyFile, which it makes when there is none. It returns when the socket is
 // bound; stop closes it. failed yields at most one error, when serving ends.
-func Serve(socket, keyFile string) (stop func(), failed <-chan error, err error) {
+func Serve(ctx context.Context, socket, keyFile string) (stop func(), failed <-chan error, err error) {
 	key, err := loadKey(keyFile)
 	if err != nil {
 		return nil, nil, err
@@ -49,21 +47,21 @@ func Serve(socket, keyFile string) (stop func(), failed <-chan error, err error)
 	if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, fmt.Errorf("kms: old socket: %w", err)
 	}
-	s := service.NewGRPCService(socket, timeout, p)
-	ended := make(chan error, 1)
-	go func() { ended <- s.ListenAndServe() }()
-	for {
-		select {
-		case err := <-ended:
-			return nil, nil, fmt.Errorf("kms: serve on %s: %w", socket, err)
-		case <-time.After(5 * time.Millisecond):
-		}
-		c, err := net.DialTimeout("unix", socket, time.Second)
-		if err == nil {
-			_ = c.Close() // it was only asked whether it is there
-			return s.Close, ended, nil
-		}
+	l, err := new(net.ListenConfig).Listen(ctx, "unix", socket)
+	if err != nil {
+		return nil, nil, fmt.Errorf("kms: serve on %s: %w", socket, err)
 	}
+	s := grpc.NewServer()
+	kmsv2.RegisterKeyManagementServiceServer(s, p)
+	ended := make(chan error, 1)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := s.Serve(l); err != nil {
+			ended <- err
+		}
+	}()
+	return func() { s.Stop(); <-done }, ended, nil
 }
 
 func loadKey(path string) ([]byte, error) {
@@ -100,32 +98,32 @@ func newPlugin(key []byte) (*plugin, error) {
 	return &plugin{aead: aead, id: hex.EncodeToString(sum[:8])}, nil
 }
 
-// Status implements service.Service.
-func (p *plugin) Status(context.Context) (*service.StatusResponse, error) {
-	return &service.StatusResponse{Version: "v2", Healthz: "ok", KeyID: p.id}, nil
+// Status implements kmsv2.KeyManagementServiceServer.
+func (p *plugin) Status(context.Context, *kmsv2.StatusRequest) (*kmsv2.StatusResponse, error) {
+	return &kmsv2.StatusResponse{Version: "v2", Healthz: "ok", KeyId: p.id}, nil
 }
 
-// Encrypt implements service.Service.
-func (p *plugin) Encrypt(_ context.Context, _ string, data []byte) (*service.EncryptResponse, error) {
+// Encrypt implements kmsv2.KeyManagementServiceServer.
+func (p *plugin) Encrypt(_ context.Context, req *kmsv2.EncryptRequest) (*kmsv2.EncryptResponse, error) {
 	nonce := make([]byte, p.aead.NonceSize())
 	if _, err := rand.Read(nonce); err != nil {
 		return nil, fmt.Errorf("kms: %w", err)
 	}
-	return &service.EncryptResponse{Ciphertext: p.aead.Seal(nonce, nonce, data, []byte(p.id)), KeyID: p.id}, nil
+	return &kmsv2.EncryptResponse{Ciphertext: p.aead.Seal(nonce, nonce, req.GetPlaintext(), []byte(p.id)), KeyId: p.id}, nil
 }
 
-// Decrypt implements service.Service; another key's text is refused.
-func (p *plugin) Decrypt(_ context.Context, _ string, req *service.DecryptRequest) ([]byte, error) {
-	if req.KeyID != p.id {
-		return nil, fmt.Errorf("kms: no key %q", req.KeyID)
+// Decrypt implements kmsv2.KeyManagementServiceServer; another key's text is refused.
+func (p *plugin) Decrypt(_ context.Context, req *kmsv2.DecryptRequest) (*kmsv2.DecryptResponse, error) {
+	if req.GetKeyId() != p.id {
+		return nil, fmt.Errorf("kms: no key %q", req.GetKeyId())
 	}
-	n := p.aead.NonceSize()
-	if len(req.Ciphertext) < n {
+	n, text := p.aead.NonceSize(), req.GetCiphertext()
+	if len(text) < n {
 		return nil, errors.New("kms: text is too short")
 	}
-	out, err := p.aead.Open(nil, req.Ciphertext[:n], req.Ciphertext[n:], []byte(p.id))
+	out, err := p.aead.Open(nil, text[:n], text[n:], []byte(p.id))
 	if err != nil {
 		return nil, errors.New("kms: text does not open")
 	}
-	return out, nil
+	return &kmsv2.DecryptResponse{Plaintext: out}, nil
 }

@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"k8s.io/kms/pkg/service"
+	kmsv2 "k8s.io/kms/apis/v2"
 )
 
 func TestSealAndOpen(t *testing.T) {
@@ -15,15 +15,15 @@ func TestSealAndOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sealed, err := p.Encrypt(t.Context(), "uid", []byte("secret"))
+	sealed, err := p.Encrypt(t.Context(), &kmsv2.EncryptRequest{Plaintext: []byte("secret")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if bytes.Contains(sealed.Ciphertext, []byte("secret")) {
 		t.Error("the text is in the clear")
 	}
-	open, err := p.Decrypt(t.Context(), "uid", &service.DecryptRequest{Ciphertext: sealed.Ciphertext, KeyID: sealed.KeyID})
-	if err != nil || string(open) != "secret" {
+	open, err := p.Decrypt(t.Context(), &kmsv2.DecryptRequest{Ciphertext: sealed.Ciphertext, KeyId: sealed.KeyId})
+	if err != nil || string(open.GetPlaintext()) != "secret" {
 		t.Errorf("opened %q, %v", open, err)
 	}
 	other, err := newPlugin(bytes.Repeat([]byte{2}, keySize))
@@ -34,14 +34,14 @@ func TestSealAndOpen(t *testing.T) {
 	flipped[len(flipped)-1] ^= 1
 	for name, bad := range map[string]struct {
 		p   *plugin
-		req service.DecryptRequest
+		req *kmsv2.DecryptRequest
 	}{
-		"other key":      {other, service.DecryptRequest{Ciphertext: sealed.Ciphertext, KeyID: sealed.KeyID}},
-		"other key's id": {other, service.DecryptRequest{Ciphertext: sealed.Ciphertext, KeyID: other.id}},
-		"changed text":   {p, service.DecryptRequest{Ciphertext: flipped, KeyID: p.id}},
-		"short text":     {p, service.DecryptRequest{Ciphertext: []byte{1}, KeyID: p.id}},
+		"other key":      {other, &kmsv2.DecryptRequest{Ciphertext: sealed.Ciphertext, KeyId: sealed.KeyId}},
+		"other key's id": {other, &kmsv2.DecryptRequest{Ciphertext: sealed.Ciphertext, KeyId: other.id}},
+		"changed text":   {p, &kmsv2.DecryptRequest{Ciphertext: flipped, KeyId: p.id}},
+		"short text":     {p, &kmsv2.DecryptRequest{Ciphertext: []byte{1}, KeyId: p.id}},
 	} {
-		if out, err := bad.p.Decrypt(t.Context(), "uid", &bad.req); err == nil {
+		if out, err := bad.p.Decrypt(t.Context(), bad.req); err == nil {
 			t.Errorf("%s: opened %q", name, out)
 		}
 	}
@@ -52,7 +52,7 @@ func TestServeKeepsItsKey(t *testing.T) {
 	dir := t.TempDir()
 	socket, key := filepath.Join(dir, "s"), filepath.Join(dir, "key")
 	for range 2 { // the second time over the first one's socket and key
-		stop, _, err := Serve(socket, key)
+		stop, _, err := Serve(t.Context(), socket, key)
 		if err != nil {
 			t.Fatal(err)
 		}

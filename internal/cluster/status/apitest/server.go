@@ -56,8 +56,12 @@ func New(t *testing.T) *Server {
 	return s
 }
 
-// REST is how the server is reached.
-func (s *Server) REST() *rest.Config { return &rest.Config{Host: s.http.URL} }
+// REST is how the server is reached: with JSON, since it reads nothing else.
+func (s *Server) REST() *rest.Config {
+	return &rest.Config{Host: s.http.URL, ContentConfig: rest.ContentConfig{
+		AcceptContentTypes: "application/json", ContentType: "application/json",
+	}}
+}
 
 // Put stores an object, given as anything that JSON can hold, at a path such as
 // "/api/v1/namespaces/shop/services/public", in place of what was there. A new

@@ -18,6 +18,7 @@ for f in "$CRDS"/*.yaml; do
 done
 kubectl wait --for=condition=established crd --all --timeout=60s >/dev/null
 kubectl create namespace bulwark-system >/dev/null
+kubectl create -f "$WORK/authority.yaml" >/dev/null
 kubectl apply --server-side -f "$WORK/bulwark.yaml" >/dev/null
 kubectl -n bulwark-system rollout status deployment --timeout=120s
 
