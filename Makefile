@@ -46,7 +46,7 @@ build: ## compile bin/bulwark
 test: peers ## run every test of every module, with the race detector, in random order
 	@export CGO_ENABLED=1; $(call each,$(MODULES),go test -race -shuffle=on -timeout 20m ./...)
 	@cd test/control && set -x && CGO_ENABLED=1 go test -race -shuffle=on $$(go list ./... | grep -v -e /cmd/ -e /plane$$)
-	@CORE=1 test/conformance/run
+	@test/conformance/run
 
 .PHONY: conformance
 conformance: ## run the whole Gateway API conformance suite and write its report

@@ -4,8 +4,6 @@
 package conformance
 
 import (
-	"flag"
-	"slices"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -14,18 +12,12 @@ import (
 	"sigs.k8s.io/gateway-api/pkg/features"
 )
 
-var coreOnly = flag.Bool("core", false, "claim the core features of the three profiles only")
-
 // claimed are the features that Bulwark serves: all of them but those of the
 // profiles that it does not claim (TCPRoute, UDPRoute and service mesh).
 func claimed() []features.FeatureName {
 	names := features.SetsToNamesSet(features.AllFeatures).Difference(features.SetsToNamesSet(
 		features.TCPRouteExtendedFeatures, features.UDPRouteFeatures, features.MeshCoreFeatures, features.MeshExtendedFeatures))
-	if *coreOnly {
-		names = features.SetsToNamesSet(features.GatewayCoreFeatures, features.ReferenceGrantCoreFeatures,
-			features.HTTPRouteCoreFeatures, features.GRPCRouteCoreFeatures, features.TLSRouteCoreFeatures)
-	}
-	return slices.Sorted(slices.Values(sets.List(names)))
+	return sets.List(names)
 }
 
 func TestConformance(t *testing.T) {
