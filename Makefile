@@ -86,7 +86,7 @@ check: ## everything CI runs; needed before a push, and enough
 peers:
 	@[[ ! -e test/install.sh ]] || sh test/install.sh || echo "going on without the packages above" >&2
 gen-check: gen
-	@tools/unchanged ':(glob)**/zz_generated.*' deploy/crds docs/reference
+	@tools/unchanged ':(glob)**/zz_generated.*' deploy/crds deploy/helm/bulwark/files/crds docs/reference
 vet:
 	@$(call each,$(MODULES) $(HEAVY),go vet ./...)
 vuln:

@@ -192,7 +192,7 @@ func serveController(ctx context.Context, env *Env, log *slog.Logger, f *control
 		REST: cfg, Namespace: f.namespace, DataPlaneService: f.gatewayService, ServiceType: corev1.ServiceType(f.serviceType), Log: log, Now: env.Now,
 	}}
 	c.judge = newJudge(compile.Options{ControllerName: f.controllerName, Unprotected: f.unprotected == "allow"}, serviced(c.place))
-	build, stop := checker(env, log)
+	build, stop := checker(env, log) //nolint:contextcheck // what it starts ends with stop
 	running.push(func(context.Context) error { stop(); return nil })
 	c.build = build
 	c.status, err = status.New(status.Config{

@@ -119,3 +119,26 @@ func BenchmarkReload5000(b *testing.B) {
 	b.ReportMetric(float64(m.HeapAlloc)/(1<<20), "heapMB")
 	runtime.KeepAlive(&l)
 }
+
+// BenchmarkStore changes one of 5,000 routes and makes the next Snapshot.
+func BenchmarkStore(b *testing.B) {
+	s := NewStore()
+	const n = 5000
+	routes := make([]Object, 0, n)
+	for i := range n {
+		routes = append(routes, route("shop", fmt.Sprintf("r%05d", i), "1"))
+	}
+	if err := s.Replace("HTTPRoute", routes); err != nil {
+		b.Fatal(err)
+	}
+	s.Snapshot()
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if err := s.Put(route("shop", fmt.Sprintf("r%05d", i%n), fmt.Sprint(i+2))); err != nil {
+			b.Fatal(err)
+		}
+		if got := s.Snapshot().Len(); got != n {
+			b.Fatalf("%d routes", got)
+		}
+	}
+}

@@ -32,7 +32,9 @@ func dial(t *testing.T, at, host string, conf *tls.Config) *client {
 		Transport:     tr,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
-	tr.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) { return d.DialContext(ctx, network, c.at) }
+	tr.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return d.DialContext(ctx, network, c.at)
+	}
 	t.Cleanup(tr.CloseIdleConnections)
 	return c
 }

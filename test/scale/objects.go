@@ -45,8 +45,7 @@ func (r route) host() string  { return r.name() + ".scale.example" }
 func (r route) space() string { return fmt.Sprintf("scale-%02d", int(r)%spaces) }
 func (r route) own() bool     { return r%2 == 0 }
 
-// friend is the role that the route's policy admits, and stranger one that
-// another route's does.
+// friend is the role that the route's policy admits.
 func (r route) friend() string {
 	if r.own() {
 		return r.name()
@@ -54,15 +53,12 @@ func (r route) friend() string {
 	return adminRole
 }
 
-func (r route) stranger() string {
-	if r.own() {
-		return adminRole
-	}
-	return (r + 1).name()
-}
+// stranger is a role that neither the route's policy nor the Gateway's admits,
+// but that of the next route with a policy.
+func (r route) stranger() string { return (r + 2 - r%2).name() }
 
-func path(version int) string    { return fmt.Sprintf("/v%d", version) }
-func admits(role string) string  { return fmt.Sprintf("%q in identity.roles", role) }
+func path(version int) string     { return fmt.Sprintf("/v%d", version) }
+func admits(role string) string   { return fmt.Sprintf("%q in identity.roles", role) }
 func meta(ns, name string) object { return object{"namespace": ns, "name": name} }
 
 // made gives an object for the API server.

@@ -209,7 +209,7 @@ func (p *pods) profile(ctx context.Context, dir, name string, seconds int) error
 	errs := make(chan error, 2*len(p.of))
 	for role := range p.of {
 		parts.Go(func() {
-			for kind, path := range map[string]string{"cpu": fmt.Sprintf("/debug/pprof/profile?seconds=%d", seconds), "heap": "/debug/pprof/heap"} {
+			for kind, path := range map[string]string{"cpu": fmt.Sprintf("/debug/pprof/profile?seconds=%d", seconds), "heap": "/debug/pprof/heap?gc=1"} {
 				b, err := p.get(ctx, &p.of[role][0], path)
 				if err == nil {
 					err = os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s-%s-%s.pprof", role, name, kind)), b, 0o644)

@@ -257,3 +257,23 @@ func (w *world) settle(ctx context.Context) (time.Time, error) {
 	})
 	return since, err
 }
+
+// proveGone asks for routes that must not be there.
+func (w *world) proveGone(ctx context.Context, all []route) error {
+	c := newCaller(w.address)
+	defer c.close()
+	for _, r := range all {
+		token, err := w.signer.token(r.friend())
+		if err != nil {
+			return err
+		}
+		got, err := c.get(ctx, r.host(), path(w.version[r]), token)
+		if err != nil {
+			return err
+		}
+		if got.status != 404 {
+			return fmt.Errorf("route %s is gone and says %d", r.name(), got.status)
+		}
+	}
+	return nil
+}

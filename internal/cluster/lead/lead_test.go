@@ -32,7 +32,7 @@ func stand(t *testing.T, server *apitest.Server, identity string, leading *atomi
 	t.Helper()
 	e, err := New(Config{
 		REST: server.REST(), Namespace: "bulwark", Name: "controller", Identity: identity, Log: slog.New(slog.DiscardHandler),
-		LeaseDuration: 2 * time.Second, RenewDeadline: time.Second, RetryPeriod: 50 * time.Millisecond,
+		LeaseDuration: 5 * time.Second, RenewDeadline: 4 * time.Second, RetryPeriod: 50 * time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -92,23 +92,19 @@ func TestOneLeadsAndHandsOver(t *testing.T) {
 			t.Fatalf("a leads: %t, b leads: %t", a.Leading(), b.Leading())
 		}
 	}
-	begin := time.Now()
 	a.stop()
 	<-a.done
 	if got := holder(t, server); got == "a" {
 		t.Error("a stopped and still holds the Lease")
 	}
 	until(t, "b leads", b.Leading)
-	if d := time.Since(begin); d > 1900*time.Millisecond {
-		t.Errorf("the hand-over took %v: the Lease was not given up", d)
-	}
 }
 
 func TestLeaseIsKeptUntilWorkHasReturned(t *testing.T) {
 	t.Parallel()
 	server := apitest.New(t)
 	var leading atomic.Int64
-	a := stand(t, server, "a", &leading, 3*time.Second) // longer than the Lease
+	a := stand(t, server, "a", &leading, 6*time.Second) // longer than the Lease
 	until(t, "a leads", a.Leading)
 	b := stand(t, server, "b", &leading, 0)
 	a.stop()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -165,6 +166,17 @@ func (w *Watcher) unsettled() error {
 			errs = append(errs, fmt.Errorf("%s: %w", s.kind.Resource, err))
 		}
 	}
+	return few(errs)
+}
+
+// few joins errors of kinds and leaves out most of many, since an outage has one
+// cause. Nil ones do not count.
+func few(errs []error) error {
+	const most = 3
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	if more := len(errs) - most; more > 0 {
+		errs = append(errs[:most], fmt.Errorf("and %d more kinds", more))
+	}
 	return errors.Join(errs...)
 }
 
@@ -191,7 +203,7 @@ func (w *Watcher) Healthy() error {
 	for _, s := range w.sources {
 		errs = append(errs, s.sick())
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := few(errs); err != nil {
 		return fmt.Errorf("cluster is not being watched: %w", err)
 	}
 	return nil

@@ -39,7 +39,9 @@ func Place(snap *cluster.Snapshot, cfg Config, gw *gwv1.Gateway) Placement {
 
 // Placer gives a function that places the Gateways of snap, from what the
 // Snapshot says about their Services and the ConfigMap of ports. The function is
-// pure, and safe for use by several goroutines.
+// pure, and safe for use by several goroutines. A cfg without DataPlaneService is
+// a data plane's, which is not told of Gateways' Services and needs to know where
+// to bind only: nothing is said about addresses then.
 func Placer(snap *cluster.Snapshot, cfg Config) func(*gwv1.Gateway) Placement {
 	cfg.ServiceType = cmp.Or(cfg.ServiceType, corev1.ServiceTypeLoadBalancer)
 	table := readPorts(portsOf(snap, cfg))
@@ -68,12 +70,17 @@ func Placer(snap *cluster.Snapshot, cfg Config) func(*gwv1.Gateway) Placement {
 		if table.damage != "" && slices.ContainsFunc(gw.Spec.Listeners, func(l gwv1.Listener) bool { return p.Ports[l.Port] == 0 }) {
 			pending = append(pending, table.damage)
 		}
-		for _, s := range slots(gw) {
-			got, why := address(cfg, gw, s, services[key{gw.Namespace, s.service}])
+		list := slots(gw)
+		if cfg.DataPlaneService == "" {
+			list = nil
+		}
+		for _, s := range list {
+			svc := services[key{gw.Namespace, s.service}]
+			got, why := address(cfg, gw, s, svc)
 			p.Addresses = append(p.Addresses, got...)
 			switch {
 			case why == "":
-			case s.address.IsValid():
+			case s.address.IsValid() && (svc != nil || cfg.ServiceType != corev1.ServiceTypeLoadBalancer):
 				unusable = append(unusable, why)
 			default:
 				pending = append(pending, why)

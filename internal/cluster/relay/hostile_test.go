@@ -51,8 +51,10 @@ func (f flusher) Write(b []byte) (int, error) {
 	return n, errors.Join(err, http.NewResponseController(f.w).Flush())
 }
 
-func goodHello() string {
-	return string(line(verbHello, hello{Protocol: Protocol, Version: "v9", Kinds: kindIDs(), HeartbeatMS: 100}))
+func goodHello() string { return helloEvery(time.Minute) }
+
+func helloEvery(heartbeat time.Duration) string {
+	return string(line(verbHello, hello{Protocol: Protocol, Version: "v9", Kinds: kindIDs(), HeartbeatMS: heartbeat.Milliseconds()}))
 }
 
 // stateOf gives the state of objects at a revision.
@@ -122,7 +124,7 @@ func TestBadStreams(t *testing.T) {
 		{name: "another protocol", raw: true, text: `hello {"protocol":9,"version":"v9","kinds":[],"heartbeatMs":100}` + "\n", applied: -1, logged: "relay protocol 9"},
 		{name: "more kinds", raw: true, text: strings.Replace(goodHello(), `"v1/Secret"`, `"v1/Secret","v1/Widget"`, 1), applied: -1, logged: "relays kind v1/Widget"},
 		{name: "fewer kinds", raw: true, text: strings.Replace(goodHello(), `"v1/Secret",`, ``, 1), applied: -1, logged: "does not relay kind"},
-		{name: "absurd heartbeat", raw: true, text: strings.Replace(goodHello(), `"heartbeatMs":100`, `"heartbeatMs":-5`, 1), applied: -1, logged: "heartbeat"},
+		{name: "absurd heartbeat", raw: true, text: helloEvery(-5 * time.Millisecond), applied: -1, logged: "heartbeat"},
 		{name: "control characters in a message", text: verbBye + ` {"reason":"x\u001b[31m\ny"}` + "\n", applied: -1, logged: "controller says"},
 		{name: "lines after bye", text: verbBye + ` {"reason":"x"}` + "\n" + full, applied: -1, logged: "controller says"},
 	}
@@ -200,7 +202,7 @@ func TestGiantLine(t *testing.T) {
 // state stays.
 func TestSilentController(t *testing.T) {
 	for name, begin := range map[string]string{
-		"at once": "", "after hello": goodHello(), "after a state": goodHello() + deltaOf(t, nil, stateOf(t, 1)),
+		"at once": "", "after hello": helloEvery(100 * time.Millisecond), "after a state": helloEvery(100*time.Millisecond) + deltaOf(t, nil, stateOf(t, 1)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			noLeaks(t)
@@ -222,7 +224,7 @@ func TestSilentController(t *testing.T) {
 func TestDeafDataPlane(t *testing.T) {
 	noLeaks(t)
 	ca := newCA(t)
-	c := startController(t, ca, "127.0.0.1:0", func(cfg *ServerConfig) { cfg.WriteTimeout = 500 * time.Millisecond })
+	c := startController(t, ca, "127.0.0.1:0", func(cfg *ServerConfig) { cfg.WriteTimeout, cfg.Heartbeat = 3*time.Second, time.Minute })
 	big := secret("big", strings.Repeat("x", 900<<10))
 	objs := []cluster.Object{big}
 	for i := range 20 {
@@ -238,6 +240,9 @@ func TestDeafDataPlane(t *testing.T) {
 	until(t, "deaf one is given up", func() bool {
 		return !slices.ContainsFunc(c.Clients(), func(cl Client) bool { return cl.Name == "deaf" })
 	})
+	if !strings.Contains(c.logs.String(), "send revision 1: i/o timeout") {
+		t.Errorf("log: %s", c.logs.String())
+	}
 	discardAll(deaf)
 }
 
@@ -267,9 +272,9 @@ func TestSlowLine(t *testing.T) {
 		if n > 1 {
 			t.Error("the connection was given up")
 		}
-		_, _ = io.WriteString(out, strings.Replace(goodHello(), `"heartbeatMs":100`, `"heartbeatMs":400`, 1))
-		for _, c := range []byte("ping\nping\n") {
-			time.Sleep(200 * time.Millisecond)
+		_, _ = io.WriteString(out, helloEvery(time.Second))
+		for _, c := range []byte("ping\n" + "ping\n") {
+			time.Sleep(400 * time.Millisecond)
 			_, _ = out.Write([]byte{c})
 		}
 		_, _ = io.WriteString(out, deltaOf(t, nil, stateOf(t, 1)))

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -169,7 +170,7 @@ func TestFailureIsReportedAndRetried(t *testing.T) {
 func TestNothingBeforeTheFirstState(t *testing.T) {
 	noLeaks(t)
 	ca := newCA(t)
-	c := startController(t, ca, "127.0.0.1:0", nil)
+	c := startController(t, ca, "127.0.0.1:0", func(cfg *ServerConfig) { cfg.Heartbeat = 500 * time.Millisecond })
 	p := startPlane(t, ca, c.addr, nil, nil)
 	until(t, "sent away", func() bool { return strings.Contains(p.logs.String(), errUnready.Error()) })
 	if p.last() != nil || p.Status().Digest != "" {

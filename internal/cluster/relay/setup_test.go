@@ -24,7 +24,8 @@ import (
 	"bulwark.dev/bulwark/internal/cluster"
 )
 
-const testHeartbeat = 200 * time.Millisecond
+// testHeartbeat leaves a busy machine time.
+const testHeartbeat = 10 * time.Second
 
 // logs keeps what was logged.
 type logs struct {
@@ -123,7 +124,7 @@ func clientConfig(tb testing.TB, ca *testCA, addr string) ClientConfig {
 	return ClientConfig{
 		URL: "https://" + addr, TLS: ca.client(tb), Name: "gateway-1", Version: "v0.0.1",
 		Log: slog.New(slog.DiscardHandler), Now: time.Now, Random: rand.Uint64,
-		MinBackoff: time.Millisecond, MaxBackoff: 20 * time.Millisecond, ConnectTimeout: 5 * time.Second,
+		MinBackoff: time.Millisecond, MaxBackoff: 20 * time.Millisecond, ConnectTimeout: time.Minute,
 	}
 }
 

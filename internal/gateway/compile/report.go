@@ -276,25 +276,24 @@ func (r *Report) warn(format string, args ...any) {
 // maxAncestors is how many a policy's status may hold.
 const maxAncestors = 16
 
-// capped sorts a policy's ancestors by name and keeps as many as the status may
-// hold: first those where something is wrong.
+// capped sorts a policy's ancestors, those where something is wrong first, then
+// by name, and keeps as many as the status may hold. A table of kubectl shows
+// the first only: it must not hide that another is refused.
 func (p *PolicyStatus) capped() {
-	name := func(a gwv1.PolicyAncestorStatus) string { return refString(a.AncestorRef, p.Namespace) }
-	byName := func(a, b gwv1.PolicyAncestorStatus) int { return cmp.Compare(name(a), name(b)) }
-	slices.SortStableFunc(p.Ancestors, byName)
-	more := len(p.Ancestors) - maxAncestors
-	if more <= 0 {
-		return
-	}
 	good := func(a gwv1.PolicyAncestorStatus) int {
 		if slices.ContainsFunc(a.Conditions, bad) {
 			return 0
 		}
 		return 1
 	}
-	slices.SortStableFunc(p.Ancestors, func(a, b gwv1.PolicyAncestorStatus) int { return cmp.Compare(good(a), good(b)) })
+	slices.SortStableFunc(p.Ancestors, func(a, b gwv1.PolicyAncestorStatus) int {
+		return cmp.Or(cmp.Compare(good(a), good(b)), cmp.Compare(refString(a.AncestorRef, p.Namespace), refString(b.AncestorRef, p.Namespace)))
+	})
+	more := len(p.Ancestors) - maxAncestors
+	if more <= 0 {
+		return
+	}
 	p.Ancestors = slices.Clip(p.Ancestors[:maxAncestors])
-	slices.SortStableFunc(p.Ancestors, byName)
 	note := fmt.Sprintf("%d more Gateways or targets are not listed: a status holds %d", more, maxAncestors)
 	for i := range p.Ancestors {
 		c := &p.Ancestors[i].Conditions[0]

@@ -89,7 +89,7 @@ func Start(ctx context.Context, c Config) (stop func(), err error) {
 	k.wg.Go(func() { k.renewLease(ctx) })
 	client := c.Client.CoreV1().Pods("")
 	k.pods = mirror.Start[*corev1.Pod](ctx, mirror.Source[*corev1.PodList]{
-		List: client.List, Watch: client.Watch, Fields: fields.OneTermEqualSelector("spec.nodeName", c.Node).String(),
+		Client: c.Client, List: client.List, Watch: client.Watch, Fields: fields.OneTermEqualSelector("spec.nodeName", c.Node).String(),
 	}, k.again)
 	k.wg.Go(func() { k.loop(ctx) })
 	return func() {

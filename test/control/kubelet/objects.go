@@ -117,7 +117,7 @@ func (o *objects) watch(ctx context.Context, k objectKey) *watched {
 	only := fields.OneTermEqualSelector("metadata.name", k.name).String()
 	if k.kind == secretKind {
 		c := o.client.CoreV1().Secrets(k.namespace)
-		m := mirror.Start[*corev1.Secret](ctx, mirror.Source[*corev1.SecretList]{List: c.List, Watch: c.Watch, Fields: only}, o.changed)
+		m := mirror.Start[*corev1.Secret](ctx, mirror.Source[*corev1.SecretList]{Client: o.client, List: c.List, Watch: c.Watch, Fields: only}, o.changed)
 		return &watched{synced: m.Synced, stop: m.Stop, data: func() (map[string][]byte, bool) {
 			s, ok := m.Get(k.namespace, k.name)
 			if !ok {
@@ -127,7 +127,7 @@ func (o *objects) watch(ctx context.Context, k objectKey) *watched {
 		}}
 	}
 	c := o.client.CoreV1().ConfigMaps(k.namespace)
-	m := mirror.Start[*corev1.ConfigMap](ctx, mirror.Source[*corev1.ConfigMapList]{List: c.List, Watch: c.Watch, Fields: only}, o.changed)
+	m := mirror.Start[*corev1.ConfigMap](ctx, mirror.Source[*corev1.ConfigMapList]{Client: o.client, List: c.List, Watch: c.Watch, Fields: only}, o.changed)
 	return &watched{synced: m.Synced, stop: m.Stop, data: func() (map[string][]byte, bool) {
 		cm, ok := m.Get(k.namespace, k.name)
 		if !ok {

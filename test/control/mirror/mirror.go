@@ -31,6 +31,8 @@ type Objects[T runtime.Object] struct {
 type Source[L runtime.Object] struct {
 	List  func(context.Context, metav1.ListOptions) (L, error)
 	Watch func(context.Context, metav1.ListOptions) (watch.Interface, error)
+	// Client is what the methods belong to: a fake one cannot stream lists.
+	Client any
 	// Fields narrows both, in the API's field selector syntax; empty takes all.
 	Fields string
 }
@@ -51,7 +53,7 @@ func Start[T, L runtime.Object](ctx context.Context, s Source[L], changed func()
 		},
 	}
 	var zero T
-	r := cache.NewReflectorWithOptions(lw, zero, (*filler[T])(o), cache.ReflectorOptions{
+	r := cache.NewReflectorWithOptions(cache.ToListWatcherWithWatchListSemantics(lw, s.Client), zero, (*filler[T])(o), cache.ReflectorOptions{
 		Name:            fmt.Sprintf("%T", zero),
 		TypeDescription: fmt.Sprintf("%T", zero),
 		Backoff:         &wait.Backoff{Duration: 50 * time.Millisecond, Factor: 2, Cap: time.Second, Steps: math.MaxInt32, Jitter: 0.2},

@@ -76,10 +76,10 @@ func Start(ctx context.Context, c Config) (stop func(), err error) {
 		return nil, err
 	}
 	p.services = mirror.Start[*corev1.Service](ctx, mirror.Source[*corev1.ServiceList]{
-		List: c.Client.CoreV1().Services("").List, Watch: c.Client.CoreV1().Services("").Watch,
+		Client: c.Client, List: c.Client.CoreV1().Services("").List, Watch: c.Client.CoreV1().Services("").Watch,
 	}, p.again)
 	p.slices = mirror.Start[*discoveryv1.EndpointSlice](ctx, mirror.Source[*discoveryv1.EndpointSliceList]{
-		List: c.Client.DiscoveryV1().EndpointSlices("").List, Watch: c.Client.DiscoveryV1().EndpointSlices("").Watch,
+		Client: c.Client, List: c.Client.DiscoveryV1().EndpointSlices("").List, Watch: c.Client.DiscoveryV1().EndpointSlices("").Watch,
 	}, p.again)
 	p.wg.Go(func() { p.loop(ctx) })
 	return func() {
