@@ -63,7 +63,7 @@ func TestFirstStart(t *testing.T) {
 }
 
 // TestYears moves time on for three years. All the while, a data plane whose
-// mounted Secret is eight hours old connects to either of two replicas.
+// mounted Secret is twelve hours old connects to either of two replicas.
 func TestYears(t *testing.T) {
 	t.Parallel()
 	a, c := newAPI(), newClock()
@@ -72,7 +72,7 @@ func TestYears(t *testing.T) {
 	syncs(t, two)
 	mounted := a.read(t, ClientSecret).Data
 	authorities, certificates := map[string]bool{}, map[string]bool{}
-	const step = 8 * time.Hour
+	const step = 12 * time.Hour
 	for i := range int(3 * 365 * 24 * time.Hour / step) {
 		c.advance(step)
 		// Each replica looks once per step, the other way round each time, so that

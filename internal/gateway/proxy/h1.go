@@ -45,7 +45,7 @@ type h1conn struct {
 }
 
 // serveConn serves one client connection to its end.
-func (s *Server) serveConn(raw net.Conn, key string) {
+func (s *Server) serveConn(raw net.Conn, key string, secure *tls.Config) {
 	defer func() { _ = raw.Close() }()
 	c := &h1conn{srv: s, raw: raw, c: raw, buf: make([]byte, 4096)}
 	// A fault that one request uncovers ends its connection, not the process.
@@ -71,7 +71,7 @@ func (s *Server) serveConn(raw net.Conn, key string) {
 		if b.streams {
 			tc = c.bySNI(key)
 		} else {
-			tc = c.handshake(key)
+			tc = c.handshake(key, secure)
 		}
 		if tc == nil {
 			return
@@ -91,9 +91,9 @@ func (s *Server) serveConn(raw net.Conn, key string) {
 
 // handshake ends TLS on an address without streams. It gives nil where that
 // failed.
-func (c *h1conn) handshake(key string) *tls.Conn {
+func (c *h1conn) handshake(key string, secure *tls.Config) *tls.Conn {
 	s := c.srv
-	tc := tls.Server(c.raw, s.tlsConfig(key))
+	tc := tls.Server(c.raw, secure)
 	_ = c.raw.SetDeadline(s.cfg.Now().Add(s.cfg.Limits.HeaderTimeout))
 	if err := tc.HandshakeContext(s.ctx); err != nil {
 		c.handshakeFailed(key, err)

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -43,6 +44,9 @@ type Server struct {
 type bind struct {
 	key string
 	ln  net.Listener
+	// tls holds the keys of session tickets: one for the life of the socket, so
+	// that clients can resume.
+	tls *tls.Config
 }
 
 // New makes a server that serves nothing until Apply. Call Shutdown, whatever
@@ -107,7 +111,7 @@ func (s *Server) listen(ctx context.Context, next *table) (opened []*bind, probl
 		ln, err := s.cfg.Listen(ctx, "tcp", key)
 		switch {
 		case err == nil:
-			opened = append(opened, &bind{key: key, ln: ln})
+			opened = append(opened, &bind{key: key, ln: ln, tls: s.tlsConfig(key)})
 		case s.cfg.PartialBind:
 			problems = append(problems, unbound(next.binds[key], err)...)
 		default:
@@ -189,7 +193,7 @@ func (s *Server) accept(b *bind) {
 		}
 		s.wg.Go(func() {
 			defer s.open.Add(-1)
-			s.serveConn(c, b.key)
+			s.serveConn(c, b.key, b.tls)
 		})
 	}
 }

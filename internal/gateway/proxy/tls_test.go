@@ -166,6 +166,65 @@ func TestTLSListeners(t *testing.T) {
 	}
 }
 
+// A client comes back with a ticket and saves the signature; a listener that
+// asks for client certificates gives none, and takes none of its neighbour's.
+func TestSessionsResume(t *testing.T) {
+	ca := newAuthority(t)
+	table := oneBackend(t, func(http.ResponseWriter, *http.Request) {})
+	guarded := ca.listener(t, "ns/gw/b", "b.example", "/")
+	guarded.TLS.ClientCA, guarded.TLS.RequireClient = ca.pem, true
+	table.Listeners = []ir.Listener{ca.listener(t, "ns/gw/a", "a.example", "/"), guarded}
+	f := start(t, table, Limits{})
+	cert, key := ca.issue(t, "client")
+	pair, err := tls.X509KeyPair([]byte(cert), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		name, host string
+		version    uint16
+		resumes    bool
+	}{
+		{"TLS 1.3", "a.example", tls.VersionTLS13, true},
+		{"TLS 1.2", "a.example", tls.VersionTLS12, true},
+		{"client certificates", "b.example", tls.VersionTLS13, false},
+	} {
+		resumed := 0
+		cfg := &tls.Config{
+			RootCAs: ca.pool(), ServerName: tc.host, MaxVersion: tc.version, Certificates: []tls.Certificate{pair},
+			ClientSessionCache: tls.NewLRUClientSessionCache(1),
+			VerifyConnection: func(s tls.ConnectionState) error {
+				if s.DidResume {
+					resumed++
+				}
+				return nil
+			},
+		}
+		for range 3 {
+			if status, err := f.request(t, cfg, tc.host); status != 200 {
+				t.Errorf("%s: %d, %v", tc.name, status, err)
+			}
+		}
+		if want := map[bool]int{true: 2}[tc.resumes]; resumed != want {
+			t.Errorf("%s: %d of 3 handshakes resumed, want %d", tc.name, resumed, want)
+		}
+	}
+	// A's ticket, shown to B: judged as if there were none.
+	stolen := tls.NewLRUClientSessionCache(1)
+	for i, host := range []string{"a.example", "b.example"} {
+		cfg := &tls.Config{RootCAs: ca.pool(), ServerName: host, ClientSessionCache: renamed{stolen}}
+		if status, err := f.request(t, cfg, host); (status == 200) != (i == 0) {
+			t.Errorf("ticket of a.example at %s: %d, %v", host, status, err)
+		}
+	}
+}
+
+// renamed is a session cache that takes every server for the same.
+type renamed struct{ tls.ClientSessionCache }
+
+func (r renamed) Get(string) (*tls.ClientSessionState, bool) { return r.ClientSessionCache.Get("") }
+func (r renamed) Put(_ string, s *tls.ClientSessionState)    { r.ClientSessionCache.Put("", s) }
+
 func TestCertificateReload(t *testing.T) {
 	old, fresh := newAuthority(t), newAuthority(t)
 	table := oneBackend(t, func(http.ResponseWriter, *http.Request) {})
