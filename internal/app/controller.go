@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -42,6 +43,7 @@ type controllerFlags struct {
 	gatewayService string
 	serviceType    string
 	relayService   string
+	relayCerts     string
 	lease          string
 	unprotected    string
 	controllerName string
@@ -77,6 +79,7 @@ answers.`,
 	fl.StringVar(&f.gatewayService, "gateway-service", "bulwark-gateway", "headless Service of --namespace that selects the data planes' pods")
 	fl.StringVar(&f.serviceType, "service-type", "LoadBalancer", "type of the Service made for each Gateway: LoadBalancer, NodePort, ClusterIP, or None to make none")
 	fl.StringVar(&f.relayService, "relay-service", "bulwark-controller", "Service of --namespace by which data planes reach --relay-listen")
+	fl.StringVar(&f.relayCerts, "relay-certs", "", "folder with tls.crt, tls.key and ca.crt for the relay (default: an authority of the controller's own)")
 	fl.StringVar(&f.lease, "lease", "bulwark-controller", "Lease of --namespace by which replicas elect their leader")
 	fl.StringVar(&f.unprotected, "unprotected", "refuse", "routes that no SecurityPolicy covers: refuse or allow; as given to the data planes")
 	fl.StringVar(&f.controllerName, "controller-name", compile.DefaultController, "what GatewayClasses of this installation name")
@@ -212,9 +215,7 @@ func serveController(ctx context.Context, env *Env, log *slog.Logger, f *control
 	if err != nil {
 		return badUse(err)
 	}
-	credentials, err := identity.New(identity.Config{
-		Secrets: clients.CoreV1(), Namespace: f.namespace, Names: relayNames(f.relayService, f.namespace), Now: env.Now, Log: log,
-	})
+	secure, ready, keep, err := f.credentials(env, log, clients)
 	if err != nil {
 		return badUse(err)
 	}
@@ -231,7 +232,7 @@ func serveController(ctx context.Context, env *Env, log *slog.Logger, f *control
 	registry.MustRegister(append(metrics, election, c.feed)...)
 	admin, err := ops.StartAdmin(ctx, ops.AdminConfig{
 		Address: f.admin, Metrics: registry, Profiles: f.profiles, Status: c.state, Log: log,
-		Ready: []ops.Check{{Name: "cluster", Fn: watcher.Synced}, {Name: "certificates", Fn: credentials.Err}},
+		Ready: []ops.Check{{Name: "cluster", Fn: watcher.Synced}, {Name: "certificates", Fn: ready}},
 	})
 	if err != nil {
 		return badUse(errors.Join(err, ln.Close()))
@@ -240,12 +241,31 @@ func serveController(ctx context.Context, env *Env, log *slog.Logger, f *control
 
 	parts, ctx := errgroup.WithContext(ctx)
 	parts.Go(func() error { return watcher.Run(ctx, c.changed) })
-	parts.Go(func() error { return credentials.Run(ctx) })
-	parts.Go(func() error { return c.feed.Serve(ctx, ln, credentials.Server()) })
+	parts.Go(func() error { return keep(ctx) })
+	parts.Go(func() error { return c.feed.Serve(ctx, ln, secure) })
 	parts.Go(func() error {
 		return election.Run(ctx, func(ctx context.Context) { c.lead(ctx) })
 	})
 	return parts.Wait()
+}
+
+// credentials are what the relay is served with: the operator's files, or an
+// authority of the controller's own, which keep then maintains.
+func (f *controllerFlags) credentials(env *Env, log *slog.Logger, clients *kubernetes.Clientset) (secure *tls.Config, ready func() error, keep func(context.Context) error, err error) {
+	if f.relayCerts != "" {
+		files, err := identity.Files(f.relayCerts, log)
+		if err != nil {
+			return nil, nil, nil, fmt.Errorf("read relay certificates: %w", err)
+		}
+		return files.Server(), func() error { return nil }, func(context.Context) error { return nil }, nil
+	}
+	own, err := identity.New(identity.Config{
+		Secrets: clients.CoreV1(), Namespace: f.namespace, Names: relayNames(f.relayService, f.namespace), Now: env.Now, Log: log,
+	})
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("keep relay certificates: %w", err)
+	}
+	return own.Server(), own.Ready, own.Run, nil
 }
 
 // lead does what only one replica may do, until ctx ends.

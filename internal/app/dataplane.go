@@ -16,7 +16,6 @@ import (
 	"bulwark.dev/bulwark/internal/cluster/provision"
 	"bulwark.dev/bulwark/internal/cluster/relay"
 	"bulwark.dev/bulwark/internal/gateway/compile"
-	"bulwark.dev/bulwark/internal/ops"
 )
 
 // dataPlaneFlags are the settings of "bulwark serve gateway".
@@ -86,7 +85,13 @@ func serveGateway(ctx context.Context, env *Env, log *slog.Logger, f *dataPlaneF
 	opt := f.options()
 	opt.ControllerName = f.controllerName
 	g, err := startGateway(ctx, env, log, &f.gatewayFlags, newJudge(opt, bound(provision.Config{Namespace: f.namespace})), running, source{
-		ready: []ops.Check{{Name: "relay-certificates", Fn: files.Err}}, metrics: []prometheus.Collector{watcher},
+		metrics: []prometheus.Collector{watcher},
+		status: func() any {
+			return struct {
+				relay.WatchStatus
+				Certificates string `json:"certificates"`
+			}{watcher.Status(), said(files.Err())}
+		},
 	})
 	if err != nil {
 		return err
@@ -94,4 +99,12 @@ func serveGateway(ctx context.Context, env *Env, log *slog.Logger, f *dataPlaneF
 	err = watcher.Run(ctx, func(s *cluster.Snapshot) error { return g.changed(ctx, s, nil) })
 	log.LogAttrs(context.WithoutCancel(ctx), slog.LevelInfo, "draining", slog.Duration("atMost", f.drain))
 	return err
+}
+
+// said is an error as text for a status page.
+func said(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	return err.Error()
 }

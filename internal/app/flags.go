@@ -119,6 +119,7 @@ func newRegistry() *prometheus.Registry {
 type source struct {
 	ready   []ops.Check
 	metrics []prometheus.Collector
+	status  func() any // shown by /status as "source"
 }
 
 // startGateway starts the parts around the proxy and the proxy itself, which
@@ -126,9 +127,11 @@ type source struct {
 func startGateway(ctx context.Context, env *Env, log *slog.Logger, f *gatewayFlags, j *judge, running *stack, more ...source) (*gateway, error) {
 	ready := []ops.Check{}
 	registry := newRegistry()
+	var state func() any
 	for _, m := range more {
 		ready = append(ready, m.ready...)
 		registry.MustRegister(m.metrics...)
+		state = m.status
 	}
 	var rec proxy.Recorder = discard{}
 	if f.events != "none" {
@@ -159,6 +162,7 @@ func startGateway(ctx context.Context, env *Env, log *slog.Logger, f *gatewayFla
 	if err != nil {
 		return nil, err
 	}
+	g.source = state
 	running.push(func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, f.drain)
 		defer cancel()

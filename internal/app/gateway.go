@@ -23,6 +23,7 @@ type gateway struct {
 	env    *Env
 	log    *slog.Logger
 	judge  *judge
+	source func() any // where the objects come from, for /status; may be nil
 	state  *filters.State
 	server *proxy.Server
 
@@ -177,10 +178,14 @@ func (g *gateway) status() any {
 	defer g.mu.Unlock()
 	out := struct {
 		LastReload string         `json:"lastReload"`
+		Source     any            `json:"source,omitempty"`
 		Conditions []compile.Line `json:"conditions"`
 	}{LastReload: "ok"}
 	if g.loadErr != nil {
 		out.LastReload = g.loadErr.Error()
+	}
+	if g.source != nil {
+		out.Source = g.source()
 	}
 	if g.report != nil {
 		out.Conditions = g.report.Lines()

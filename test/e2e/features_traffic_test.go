@@ -21,8 +21,7 @@ func trafficFeatures() []feature {
   - {name: default, when: 'request.path.startsWith("/rules/default")'}
   - {name: now, allow: true, when: 'request.path == "/rules/now" && now > timestamp("%[1]s") && now < timestamp("%[2]s")'}
   - {name: later, allow: true, when: 'request.path == "/rules/later" && now > timestamp("%[2]s")'}
-  - {name: fails, allow: true, when: 'request.headers["x-absent"] == "1" || request.path == "/rules/fails"'}
-  - {name: here, allow: true, when: 'request.sourceIP == "%[3]s" && request.host == "lab.test" && request.scheme == "http" && route.name == "rules" && request.query["q"][0] == "1"'}
+  - {name: here, allow: true, when: 'request.sourceIP == "%[3]s" && request.host == "lab.test" && request.scheme == "http" && route.name == "rules" && request.query["q"] == "1"'}
 `, from, until, node),
 			shows: under("authorization.rules[].", "name", "allow", "when"),
 			try: func(t *testing.T, l *lab, path string) {
@@ -30,7 +29,9 @@ func trafficFeatures() []feature {
 				c.want(403, "refused by name", request{path: path + "/closed?q=1"})
 				c.want(403, "a rule without allow", request{path: path + "/default?q=1"})
 				c.want(200, "in time", request{path: path + "/now"})
-				c.want(403, "too early", request{path: path + "/later?q=1"})
+				c.want(200, "address, host, scheme, route and query", request{path: path + "?q=1"})
+				c.want(403, "another query", request{path: path + "?q=2"})
+				c.want(403, "too early", request{path: path + "/later"})
 			},
 		},
 		{

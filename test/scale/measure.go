@@ -29,7 +29,6 @@ type part struct {
 	Peak float64 `json:"residentBytesPeak"`
 	RSS  float64 `json:"residentBytesAtEnd"`
 	Heap float64 `json:"heapInUseBytesAtEnd"`
-	Live float64 `json:"heapLiveBytesAtLastCollection"`
 }
 
 // phase is a stretch of a run.
@@ -63,7 +62,6 @@ func measure(ctx context.Context, opt options, log io.Writer) (*results, error) 
 	if err != nil {
 		return nil, err
 	}
-	go w.pods.sample(ctx)
 	b := &bench{opt: opt, w: w, r: &results{Options: map[string]int{
 		"routes": opt.routes, "few": opt.few, "changes": opt.changes, "churn": opt.churn, "rate": opt.rate, "idle": opt.idle, "controllers": opt.controllers,
 	}}}
@@ -78,15 +76,13 @@ func measure(ctx context.Context, opt options, log io.Writer) (*results, error) 
 // phase measures what happens in do, until all is settled.
 func (b *bench) phase(ctx context.Context, name string, routes, changes int, do func(context.Context) error) error {
 	b.w.say("%s ...", name)
-	roles := []string{controller, dataPlane}
-	before := map[string]figures{}
-	b.w.pods.peaks()
-	for _, role := range roles {
-		f, err := b.w.pods.scrape(ctx, role)
-		if err != nil {
-			return err
-		}
-		before[role] = f
+	counted, err := b.w.pods.scrape(ctx, controller)
+	if err != nil {
+		return err
+	}
+	before, err := b.w.pods.usage(true)
+	if err != nil {
+		return err
 	}
 	begin := time.Now()
 	if err := do(ctx); err != nil {
@@ -99,25 +95,23 @@ func (b *bench) phase(ctx context.Context, name string, routes, changes int, do 
 	}
 	p.Settled = max(0, settled.Sub(begin).Seconds()-p.Seconds)
 	p.Load = loadAverage()
-	after := map[string]figures{}
-	for _, role := range roles {
+	after, err := b.w.pods.usage(false)
+	if err != nil {
+		return err
+	}
+	for role, u := range after {
 		f, err := b.w.pods.scrape(ctx, role)
 		if err != nil {
 			return err
 		}
-		after[role] = f
-		p.Parts[role] = &part{
-			CPU:  f.sum("process_cpu_seconds_total") - before[role].sum("process_cpu_seconds_total"),
-			RSS:  f.most("process_resident_memory_bytes"),
-			Heap: f.most("go_memstats_heap_inuse_bytes"),
-			Live: f.most("go_memstats_next_gc_bytes") / 2,
-		}
+		p.Parts[role] = &part{CPU: (u.cpu - before[role].cpu).Seconds(), RSS: u.now, Peak: u.peak, Heap: f.most("go_memstats_heap_inuse_bytes")}
 	}
-	for role, peak := range b.w.pods.peaks() {
-		p.Parts[role].Peak = peak
+	now, err := b.w.pods.scrape(ctx, controller)
+	if err != nil {
+		return err
 	}
 	grown := func(metric string, labels ...string) float64 {
-		return after[controller].sum(metric, labels...) - before[controller].sum(metric, labels...)
+		return now.sum(metric, labels...) - counted.sum(metric, labels...)
 	}
 	p.RelayBytes, p.RelayChanges = grown("bulwark_relay_sent_bytes_total"), grown("bulwark_relay_changes_total")
 	p.StatusWrites = grown("bulwark_status_writes_total", `outcome="written"`)

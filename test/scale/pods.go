@@ -27,17 +27,16 @@ const (
 	system      = "bulwark-system"
 	component   = "app.kubernetes.io/component"
 	megabyte    = 1e6
-	sampleEvery = 500 * time.Millisecond
 )
 
 // pods are those of Bulwark.
 type pods struct {
 	kube kubernetes.Interface
 	of   map[string][]corev1.Pod
+	run  map[string][]process
 	http *http.Client
 
 	mu      sync.Mutex
-	peak    map[string]float64 // resident memory since the last reset
 	reloads []reload
 }
 
@@ -48,7 +47,7 @@ type reload struct {
 }
 
 func findPods(ctx context.Context, kube kubernetes.Interface) (*pods, error) {
-	p := &pods{kube: kube, of: map[string][]corev1.Pod{}, http: &http.Client{Timeout: 3 * time.Minute}, peak: map[string]float64{}}
+	p := &pods{kube: kube, of: map[string][]corev1.Pod{}, run: map[string][]process{}, http: &http.Client{Timeout: 3 * time.Minute}}
 	for _, role := range []string{controller, dataPlane} {
 		l, err := kube.CoreV1().Pods(system).List(ctx, metav1.ListOptions{LabelSelector: component + "=" + role})
 		if err != nil {
@@ -58,6 +57,9 @@ func findPods(ctx context.Context, kube kubernetes.Interface) (*pods, error) {
 			return nil, fmt.Errorf("find pods: no %s", role)
 		}
 		p.of[role] = l.Items
+		if p.run[role], err = findProcesses(role); err != nil {
+			return nil, err
+		}
 	}
 	go p.follow(ctx, p.of[dataPlane][0].Name)
 	return p, nil
@@ -137,29 +139,29 @@ func (p *pods) scrape(ctx context.Context, role string) (figures, error) {
 		}
 		out = append(out, m)
 	}
-	p.mu.Lock()
-	p.peak[role] = max(p.peak[role], out.most("process_resident_memory_bytes"))
-	p.mu.Unlock()
 	return out, nil
 }
 
-// sample keeps the peaks current until ctx ends.
-func (p *pods) sample(ctx context.Context) {
-	_ = until(ctx, sampleEvery, func() (bool, error) {
-		for role := range p.of {
-			_, _ = p.scrape(ctx, role) // the next one may succeed
+// usage gives what each part has used so far; with fresh, greatest values begin
+// anew.
+func (p *pods) usage(fresh bool) (map[string]usage, error) {
+	out := map[string]usage{}
+	for role, all := range p.run {
+		u, err := used(all)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", role, err)
 		}
-		return false, nil
-	})
-}
-
-// peaks gives the greatest resident memory since it was last asked.
-func (p *pods) peaks() map[string]float64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	out := p.peak
-	p.peak = map[string]float64{}
-	return out
+		out[role] = u
+		for _, q := range all {
+			if !fresh {
+				break
+			}
+			if err := q.forget(); err != nil {
+				return nil, fmt.Errorf("%s: %w", role, err)
+			}
+		}
+	}
+	return out, nil
 }
 
 // follow reads from the data plane's log how long tables took, until ctx ends.

@@ -32,6 +32,7 @@ const (
 // once. It is safe for concurrent use.
 type Compiler struct {
 	env   *cel.Env
+	plans *planner
 	mu    sync.Mutex
 	done  map[compiled]weak.Pointer[program]
 	prune int // size of done at which to look for dead entries
@@ -73,7 +74,11 @@ func NewCompiler() (*Compiler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cel environment: %w", err)
 	}
-	return &Compiler{env: env, done: make(map[compiled]weak.Pointer[program])}, nil
+	plans, err := newPlanner(env)
+	if err != nil {
+		return nil, err
+	}
+	return &Compiler{env: env, plans: plans, done: make(map[compiled]weak.Pointer[program])}, nil
 }
 
 // inCIDR reports whether an address is inside a prefix. An address that cannot
@@ -99,7 +104,7 @@ func inCIDR(address, prefix ref.Val) ref.Val {
 // evaluation.
 type program struct {
 	source string
-	prog   cel.Program
+	prog   evaluator
 	// constant and field are set in place of prog.
 	constant ref.Val
 	field    func(*View) string
@@ -185,13 +190,17 @@ func (c *Compiler) make(source string, want *cel.Type) (*program, error) {
 	if cost.Min > MaxCost {
 		return nil, fmt.Errorf("expression %q: costs at least %d, the limit is %d", source, cost.Min, MaxCost)
 	}
-	opts := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize), cel.CustomDecorator(zones)}
 	if cost.Max > MaxCost {
 		// Counting costs more than most expressions do, so it is done where the
 		// limit can be reached at all.
-		opts = append(opts, cel.CostLimit(MaxCost))
+		program, err := c.env.Program(ast, cel.EvalOptions(cel.OptOptimize), cel.CustomDecorator(zones), cel.CostLimit(MaxCost))
+		if err != nil {
+			return nil, fmt.Errorf("expression %q: %w", source, err)
+		}
+		p.prog = counted{program}
+		return p, nil
 	}
-	if p.prog, err = c.env.Program(ast, opts...); err != nil {
+	if p.prog, err = c.plans.plan(checked); err != nil {
 		return nil, fmt.Errorf("expression %q: %w", source, err)
 	}
 	return p, nil
@@ -237,8 +246,7 @@ func (p *program) eval(v *View) (ref.Val, error) {
 	if p.prog == nil {
 		return nil, errNotCompiled
 	}
-	out, _, err := p.prog.Eval(v)
-	return out, err
+	return p.prog.eval(v)
 }
 
 // Eval gives the condition's value. An error is never true.

@@ -49,8 +49,12 @@ func TestParse(t *testing.T) {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	for _, bad := range [][]string{
-		{"run"}, {"run", "--only", "kubelets", "--", "x"}, {"run", "--image", "x", "--", "x"}, {"run", "--publish", "=x", "--", "x"},
-		{"up", "x"}, {"up", "--no-such-flag"},
+		{"run"},
+		{"run", "--only", "kubelets", "--", "x"},
+		{"run", "--image", "x", "--", "x"},
+		{"run", "--publish", "=x", "--", "x"},
+		{"up", "x"},
+		{"up", "--no-such-flag"},
 	} {
 		if c, err := parse(bad[0], bad[1:], io.Discard); err == nil {
 			t.Errorf("%q was understood as %+v", bad, c)

@@ -282,8 +282,13 @@ func TestResourceField(t *testing.T) {
 		Requests: corev1.ResourceList{"cpu": resource.MustParse("250m")},
 	}}
 	for _, test := range []struct{ resource, divisor, want string }{
-		{"limits.cpu", "", "2"}, {"limits.cpu", "1m", "1500"}, {"limits.memory", "", "67108864"}, {"limits.memory", "1Mi", "64"},
-		{"requests.cpu", "1m", "250"}, {"requests.memory", "", "0"}, {"limits.ephemeral-storage", "1Gi", "100"},
+		{"limits.cpu", "", "2"},
+		{"limits.cpu", "1m", "1500"},
+		{"limits.memory", "", "67108864"},
+		{"limits.memory", "1Mi", "64"},
+		{"requests.cpu", "1m", "250"},
+		{"requests.memory", "", "0"},
+		{"limits.ephemeral-storage", "1Gi", "100"},
 	} {
 		s := &corev1.ResourceFieldSelector{Resource: test.resource}
 		if test.divisor != "" {
