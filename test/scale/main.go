@@ -20,6 +20,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 // Exit codes, as for every command of this project.
@@ -39,6 +40,9 @@ type options struct {
 	rate        int
 	idle        int
 	controllers int
+	// pace is between changes that nobody watches, and how long nothing must happen
+	// for all to be settled.
+	pace        time.Duration
 	kind        string
 	out         string
 	writeDocs   string
@@ -85,6 +89,7 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	fl.IntVar(&opt.rate, "rate", 100, "requests per second of each of the eight load connections")
 	fl.IntVar(&opt.idle, "idle", 60, "seconds for which idleness is measured")
 	fl.IntVar(&opt.controllers, "controllers", 1, "replicas of the controller")
+	fl.DurationVar(&opt.pace, "pace", time.Second, "between two changes whose cost is measured, and how long a quiet world must stay so")
 	fl.StringVar(&opt.kind, "kind", "", "measure changes of this kind only")
 	fl.StringVar(&opt.out, "out", "", "write every figure to this file, as JSON")
 	fl.StringVar(&opt.writeDocs, "write-docs", "", "rewrite the results in this file")
@@ -97,7 +102,7 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 		return opt, fmt.Errorf("unexpected argument %q", fl.Arg(0))
 	}
 	opt.churn = min(opt.churn, opt.routes-opt.few)
-	if opt.few < 2 || opt.churn < 0 || opt.changes < 1 || opt.parallel < 1 || opt.rate < 1 || opt.idle < 1 || opt.controllers < 1 {
+	if opt.few < 2 || opt.churn < 0 || opt.changes < 1 || opt.parallel < 1 || opt.rate < 1 || opt.idle < 1 || opt.controllers < 1 || opt.pace <= 0 {
 		return opt, errors.New("-few needs 2 and -routes as many; the other numbers need 1")
 	}
 	return opt, nil

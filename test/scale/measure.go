@@ -58,7 +58,7 @@ type bench struct {
 }
 
 func measure(ctx context.Context, opt options, log io.Writer) (*results, error) {
-	w, err := newWorld(ctx, log)
+	w, err := newWorld(ctx, log, opt.pace)
 	if err != nil {
 		return nil, err
 	}
@@ -180,7 +180,7 @@ func (b *bench) changes(ctx context.Context, all int) error {
 			if _, err := b.w.replace(ctx, policies, r, whenField, fmt.Sprintf("%s || %q in identity.roles", admits(r.friend()), fmt.Sprintf("other-%d", n))); err != nil {
 				return err
 			}
-			pause(ctx, time.Second)
+			pause(ctx, b.opt.pace)
 		}
 		return nil
 	})

@@ -28,6 +28,8 @@ type world struct {
 	signer  *signer
 	address string // of the Gateway
 	pods    *pods
+	// calm is for how long nothing must happen for all to be settled.
+	calm time.Duration
 	// version is the path that each route serves, by number.
 	version map[route]int
 }
@@ -37,7 +39,7 @@ func (w *world) say(format string, args ...any) {
 }
 
 // newWorld installs Bulwark and a Gateway with no routes.
-func newWorld(ctx context.Context, log io.Writer) (*world, error) {
+func newWorld(ctx context.Context, log io.Writer, calm time.Duration) (*world, error) {
 	root, err := repository()
 	if err != nil {
 		return nil, err
@@ -53,7 +55,7 @@ func newWorld(ctx context.Context, log io.Writer) (*world, error) {
 		return nil, fmt.Errorf("reach the API server: %w", err)
 	}
 	cfg.QPS = -1 // the API server says when it is too much
-	w := &world{log: log, version: map[route]int{}}
+	w := &world{log: log, calm: calm, version: map[route]int{}}
 	if w.objects, err = dynamic.NewForConfig(cfg); err != nil {
 		return nil, fmt.Errorf("reach the API server: %w", err)
 	}
@@ -240,7 +242,6 @@ func (w *world) prove(ctx context.Context, all []route) error {
 // settle waits until every status is written and every data plane is up to date,
 // for a while. It gives when that began.
 func (w *world) settle(ctx context.Context) (time.Time, error) {
-	const calm = 2 * time.Second
 	var since time.Time
 	last := -1.0
 	err := until(ctx, 100*time.Millisecond, func() (bool, error) {
@@ -253,7 +254,7 @@ func (w *world) settle(ctx context.Context) (time.Time, error) {
 			last, since = revision, time.Now()
 			return false, nil
 		}
-		return time.Since(since) > calm, nil
+		return time.Since(since) > w.calm, nil
 	})
 	return since, err
 }
