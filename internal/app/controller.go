@@ -215,7 +215,7 @@ func serveController(ctx context.Context, env *Env, log *slog.Logger, f *control
 	if err != nil {
 		return badUse(err)
 	}
-	secure, ready, keep, err := f.credentials(env, log, clients)
+	secure, ready, keep, err := f.credentials(env, log, clients) //nolint:contextcheck // reading a few small files is not cut short
 	if err != nil {
 		return badUse(err)
 	}

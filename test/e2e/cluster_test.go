@@ -281,3 +281,36 @@ func accepted(t *testing.T, namespace string, names ...string) {
 		})
 	}
 }
+
+// served waits until every gateway pod serves as many routes of a namespace, all
+// of them as asked for.
+func served(t *testing.T, namespace string, routes int) {
+	t.Helper()
+	for _, pod := range ready(t, "gateway") {
+		controltest.Until(t, "configuration of "+pod.Name, func() error {
+			_, page := adminPage(t, &pod, "/status")
+			var status struct {
+				Conditions []struct {
+					Object, Condition, Status, Message string
+					Bad                                bool
+				}
+			}
+			if err := json.Unmarshal([]byte(page), &status); err != nil {
+				return fmt.Errorf("%s: %w", page, err)
+			}
+			have := map[string]bool{}
+			for _, c := range status.Conditions {
+				switch {
+				case c.Bad && !strings.HasPrefix(c.Object, "Gateway ") && (strings.Contains(c.Object, " "+namespace+"/") || strings.Contains(c.Object, "/"+namespace+"/")):
+					return fmt.Errorf("%s: %s=%s: %s", c.Object, c.Condition, c.Status, c.Message)
+				case strings.HasPrefix(c.Object, "HTTPRoute "+namespace+"/"):
+					have[c.Object] = true
+				}
+			}
+			if len(have) != routes {
+				return fmt.Errorf("%d routes, want %d", len(have), routes)
+			}
+			return nil
+		})
+	}
+}

@@ -1,12 +1,8 @@
 package e2e
 
 import (
-	"fmt"
-	"net/http"
 	"strings"
 	"testing"
-
-	"bulwark.dev/bulwark/test/controltest"
 )
 
 // feature is one part of a SecurityPolicy on a route of its own, /NAME.
@@ -17,8 +13,6 @@ type feature struct {
 	shows  []string // the fields that try proves, as fieldsOf writes them
 	// try is called when the route is in force. path begins with /NAME.
 	try func(t *testing.T, l *lab, path string)
-	// broken routes are refused by design and are never Programmed.
-	broken bool
 }
 
 // TestFeatures shows every field of a SecurityPolicy at work in the cluster.
@@ -33,8 +27,6 @@ func TestFeatures(t *testing.T) {
 		yaml.WriteString(f.more)
 		if f.policy != "" {
 			yaml.WriteString(route(l.ns, "lab", f.name, f.policy))
-		}
-		if f.policy != "" && !f.broken {
 			names = append(names, f.name)
 		}
 		for _, s := range f.shows {
@@ -43,20 +35,7 @@ func TestFeatures(t *testing.T) {
 	}
 	apply(t, yaml.String())
 	accepted(t, l.ns, names...)
-	// Every pod has it when it does not know a route as missing or unprotected.
-	for _, f := range features {
-		for _, door := range l.doors {
-			c := dial(t, door, "lab.test", nil)
-			controltest.Until(t, "/"+f.name+" at "+door, func() error {
-				// CONNECT-like methods never count against limits: none admits it.
-				a, err := c.try(request{method: "BREW", path: "/" + f.name})
-				if err == nil && (a.status == http.StatusNotFound || a.code() == "unprotected") {
-					err = fmt.Errorf("status %d: %s", a.status, a.body)
-				}
-				return err
-			})
-		}
-	}
+	served(t, l.ns, len(features))
 	before := asked.Load()
 	for _, f := range features {
 		t.Run(f.name, func(t *testing.T) {

@@ -79,7 +79,7 @@ func trafficFeatures() []feature {
 		},
 		{
 			name:   "queue",
-			policy: open + "rateLimits: [{name: all, rate: 1/s, burst: 1, overflow: {queue: {depth: 2, timeout: 30s}}}]",
+			policy: open + "rateLimits: [{name: all, when: 'request.method == \"GET\"', rate: 1/s, burst: 1, overflow: {queue: {depth: 2, timeout: 30s}}}]",
 			shows:  under("rateLimits[].overflow.queue.", "depth"),
 			try: func(t *testing.T, l *lab, path string) {
 				c := l.pod()
@@ -112,7 +112,7 @@ func trafficFeatures() []feature {
 		},
 		{
 			name:   "queue-timeout",
-			policy: open + "rateLimits: [{name: all, rate: 1/h, burst: 1, overflow: {queue: {depth: 10, timeout: 100ms}}}]",
+			policy: open + "rateLimits: [{name: all, when: 'request.method == \"GET\"', rate: 1/h, burst: 1, overflow: {queue: {depth: 10, timeout: 100ms}}}]",
 			shows:  under("rateLimits[].overflow.queue.", "timeout"),
 			try: func(t *testing.T, l *lab, path string) {
 				c := l.pod()
@@ -229,7 +229,7 @@ func lockFeature(name, by string) feature {
 				c.want(401, "a failure", basic(path, "rita", "wrong"))
 			}
 			a := c.want(429, "the right password, too late", basic(path, "rita", "her password"))
-			if a.code() != "locked_out" {
+			if a.code() != "locked-out" {
 				t.Errorf("code %q", a.code())
 			}
 			want := 200

@@ -130,7 +130,7 @@ func TestShop(t *testing.T) {
 			continue
 		}
 		limited = true
-		if a.status != 429 || a.header.Get("Retry-After") == "" || a.code() != "rate_limited" {
+		if a.status != 429 || a.header.Get("Retry-After") == "" || a.code() != "rate-limited" {
 			t.Errorf("too often is answered %d with %v\n%s", a.status, a.header, a.body)
 		}
 		break

@@ -42,12 +42,12 @@ type options struct {
 	controllers int
 	// pace is between changes that nobody watches, and how long nothing must happen
 	// for all to be settled.
-	pace        time.Duration
-	kind        string
-	out         string
-	writeDocs   string
-	profile     string
-	check       bool
+	pace      time.Duration
+	kind      string
+	out       string
+	writeDocs string
+	profile   string
+	check     bool
 }
 
 func main() {

@@ -62,7 +62,7 @@ func admits(role string) string   { return fmt.Sprintf("%q in identity.roles", r
 func meta(ns, name string) object { return object{"namespace": ns, "name": name} }
 
 // made gives an object for the API server.
-func made(apiVersion, kind string, metadata object, rest object) *unstructured.Unstructured {
+func made(apiVersion, kind string, metadata, rest object) *unstructured.Unstructured {
 	o := object{"apiVersion": apiVersion, "kind": kind, "metadata": metadata}
 	for k, v := range rest {
 		o[k] = v

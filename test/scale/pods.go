@@ -22,11 +22,11 @@ import (
 
 // The parts of Bulwark, by their label.
 const (
-	controller  = "controller"
-	dataPlane   = "gateway"
-	system      = "bulwark-system"
-	component   = "app.kubernetes.io/component"
-	megabyte    = 1e6
+	controller = "controller"
+	dataPlane  = "gateway"
+	system     = "bulwark-system"
+	component  = "app.kubernetes.io/component"
+	megabyte   = 1e6
 )
 
 // pods are those of Bulwark.

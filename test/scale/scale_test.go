@@ -215,7 +215,7 @@ func TestBars(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := string(b); strings.Contains(got, "old") || !strings.HasPrefix(got, "# a\n") || !strings.HasSuffix(got, "\nrest\n") || strings.Count(got, "holds") != 4 {
+	if got := string(b); strings.Contains(got, "\nold\n") || !strings.HasPrefix(got, "# a\n") || !strings.HasSuffix(got, "\nrest\n") || strings.Count(got, "holds") != 4 {
 		t.Errorf("rewritten:\n%s", got)
 	}
 }

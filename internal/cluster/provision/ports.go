@@ -108,7 +108,7 @@ func parseHolding(syntax *regexp.Regexp, s string) (holding, error) {
 	if err != nil {
 		return holding{}, fmt.Errorf("%q: no such port", s)
 	}
-	h := holding{owner: owner{m[1], m[2], int32(port)}} //nolint:gosec // 16 bits fit
+	h := holding{owner: owner{m[1], m[2], int32(port)}}
 	if m[4] != "" {
 		if h.freed, err = time.Parse(time.RFC3339, m[4]); err != nil || h.freed.IsZero() {
 			return holding{}, fmt.Errorf("%q: no time in %q", s, m[4])
@@ -204,7 +204,7 @@ func (t *portTable) free(o owner) (uint16, bool) {
 	sum := sha256.Sum256([]byte(o.String()))
 	start := binary.BigEndian.Uint64(sum[:8]) % n
 	for i := range uint64(n) {
-		port := uint16(MinPort + (start+i)%n) //nolint:gosec // at most MaxPort
+		port := uint16(MinPort + (start+i)%n)
 		if _, taken := t.holdings[port]; !taken {
 			return port, true
 		}

@@ -228,6 +228,35 @@ func TestChangesArePutThrough(t *testing.T) {
 	}
 }
 
+func TestLateSnapshotsCauseNoWrites(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	gw := gateway("edge")
+	b.settle(Want{gw, []int32{80}})
+	old := b.snapshot()
+	want := Want{gw, []int32{80, 443}}
+	b.round(old, want) // patches all three
+	if r := b.server.Requests(); len(r) != 3 {
+		t.Fatalf("requests %v", r)
+	}
+	b.round(old, want)
+	// In this one, only the Service's change has arrived.
+	late := *old
+	late.Services = b.snapshot().Services
+	b.round(&late, want)
+	b.round(b.snapshot(), want)
+	b.round(b.snapshot()) // deletes both
+	if r := b.server.Requests(); len(r) != 3 || r[1].Method != http.MethodDelete || r[2].Method != http.MethodDelete {
+		t.Fatalf("requests %v", r)
+	}
+	late = *old
+	late.ConfigMaps = b.snapshot().ConfigMaps
+	b.round(&late)
+	if r := b.server.Requests(); len(r) != 0 {
+		t.Errorf("wrote again: %v", r)
+	}
+}
+
 func TestOthersObjectsAreLeftAlone(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)

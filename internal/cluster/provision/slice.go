@@ -128,7 +128,7 @@ func portsInUse(cfg Config, snap *cluster.Snapshot, gateways map[key]*gwv1.Gatew
 				continue
 			}
 			if n, err := fmt.Sscanf(*p.Name, "port-%d", &port); err == nil && n == 1 && servicePort(port) == *p.Name {
-				out[owner{gw.Namespace, gw.Name, port}] = uint16(*p.Port) //nolint:gosec // between MinPort and MaxPort
+				out[owner{gw.Namespace, gw.Name, port}] = uint16(*p.Port)
 			}
 		}
 	}

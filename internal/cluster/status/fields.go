@@ -1,7 +1,9 @@
 package status
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -26,6 +28,14 @@ func mergeRoute(m *merger, have *gwv1.RouteStatus, want *Target) *gwv1.RouteStat
 	return out
 }
 
+// order puts ours that somebody must read before all others.
+func (m *merger) order(e entry) int {
+	if e.controller != m.controller {
+		return 1
+	}
+	return rank(e)
+}
+
 func mergePolicy(m *merger, have *gwv1.PolicyStatus, want *Target) *gwv1.PolicyStatus {
 	var old, asked []entry
 	for _, a := range have.Ancestors {
@@ -37,6 +47,9 @@ func mergePolicy(m *merger, have *gwv1.PolicyStatus, want *Target) *gwv1.PolicyS
 		}
 	}
 	merged, cut := m.entries(old, asked, maxAncestors)
+	// A table of kubectl shows the first only: it must not hide that another is
+	// refused.
+	slices.SortStableFunc(merged, func(a, b entry) int { return cmp.Compare(m.order(a), m.order(b)) })
 	m.tell(merged, cut, maxAncestors, "ancestors")
 	out := &gwv1.PolicyStatus{Ancestors: make([]gwv1.PolicyAncestorStatus, 0, len(merged))}
 	for _, e := range merged {

@@ -1,6 +1,8 @@
 package status
 
 import (
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -164,8 +166,8 @@ func TestAncestorsAreCut(t *testing.T) {
 			t.Errorf("%s does not say what is missing: %q", a.AncestorRef.Name, text)
 		}
 	}
-	// The two that are broken must be among those told.
-	if diff := cmp.Diff(append(append(names("other", 3), names("gw", 11)...), "gw-018", "gw-019"), list); diff != "" {
+	// The two that are broken must be among those told, before all others.
+	if diff := cmp.Diff(slices.Concat([]string{"gw-018", "gw-019"}, names("other", 3), names("gw", 11)), list); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if m.crowded {
@@ -220,5 +222,39 @@ func TestGatewayListeners(t *testing.T) {
 	}
 	if want.Gateway.Addresses[0].Type != nil || want.Gateway.Listeners[0].SupportedKinds[0].Group != nil {
 		t.Error("the target was changed")
+	}
+}
+
+// What was as wanted is not compared again, but only while nothing changed.
+func TestEvennessHolds(t *testing.T) {
+	t.Parallel()
+	object, other := &gwv1.Gateway{}, &gwv1.Gateway{}
+	parents := []gwv1.RouteParentStatus{{ControllerName: ours}}
+	want := Target{Kind: "HTTPRoute", Namespace: "a", Name: "b", Parents: parents}
+	e := evenness{object, want}
+	edited := map[string]func(*Target){
+		"generation": func(w *Target) { w.Generation++ },
+		"conditions": func(w *Target) { w.Conditions = []metav1.Condition{{}} },
+		"gateway":    func(w *Target) { w.Gateway = &gwv1.GatewayStatus{} },
+		"set":        func(w *Target) { w.ListenerSet = &gwv1.ListenerSetStatus{} },
+		"parents":    func(w *Target) { w.Parents = slices.Clone(parents) },
+		"no parents": func(w *Target) { w.Parents = nil },
+		"ancestors":  func(w *Target) { w.Ancestors = []gwv1.PolicyAncestorStatus{{}} },
+	}
+	if !e.holds(object, &want) {
+		t.Error("does not hold for what it was made of")
+	}
+	if e.holds(other, &want) || e.holds(object, nil) {
+		t.Error("holds for another object, or for none")
+	}
+	for name, edit := range edited {
+		w := want
+		if edit(&w); e.holds(object, &w) {
+			t.Errorf("holds although %s changed", name)
+		}
+	}
+	// A field that Target gains must be compared too.
+	if n := reflect.TypeFor[Target]().NumField(); n != 9 {
+		t.Errorf("Target has %d fields; see evenness.holds", n)
 	}
 }

@@ -26,6 +26,9 @@ const (
 	// meanwhile is not wrong: the API server takes it only for the very object
 	// that it was made from.
 	minPass = 200 * time.Millisecond
+	// minShare is how many times longer than its planning a pass may take, for
+	// the same reason: with many objects planning is what costs.
+	minShare = 10
 )
 
 // passes carries what one leadership remembers from pass to pass. It belongs to
@@ -40,6 +43,31 @@ type passes struct {
 	// forbidden says until when a kind is left alone.
 	forbidden map[string]time.Time
 	failures  int // passes with failures in a row
+	// even are the objects that were as wanted, so that those which did not
+	// change since need not be compared again.
+	even map[ref]evenness
+}
+
+// evenness is what an object and the wish for it were when they agreed.
+type evenness struct {
+	object metav1.Object
+	want   Target
+}
+
+// holds reports whether nothing changed: an object of a Snapshot never does, and
+// neither does what a target points at.
+func (e evenness) holds(object metav1.Object, want *Target) bool {
+	if e.object != object || want == nil {
+		return false
+	}
+	o := &e.want
+	return o.Kind == want.Kind && o.Generation == want.Generation && o.Gateway == want.Gateway && o.ListenerSet == want.ListenerSet &&
+		same(o.Conditions, want.Conditions) && same(o.Parents, want.Parents) && same(o.Ancestors, want.Ancestors)
+}
+
+// same reports whether two slices are the very same.
+func same[T any](a, b []T) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
 // answer is an object as the API server has it after our write.
@@ -57,7 +85,7 @@ type settlement struct {
 }
 
 func newPasses(w *Writer) *passes {
-	return &passes{w: w, written: map[ref]answer{}, settled: map[ref]settlement{}, forbidden: map[string]time.Time{}}
+	return &passes{w: w, written: map[ref]answer{}, settled: map[ref]settlement{}, forbidden: map[string]time.Time{}, even: map[ref]evenness{}}
 }
 
 // job is one write.
@@ -82,6 +110,7 @@ type job struct {
 func (p *passes) run(ctx context.Context, in *wanted) time.Duration {
 	begin := p.w.cfg.Now()
 	jobs := p.plan(in, begin)
+	patience := max(minPass, minShare*p.w.cfg.Now().Sub(begin))
 	p.w.meters.pending.Set(float64(len(jobs)))
 	if len(jobs) == 0 {
 		p.failures = 0
@@ -92,7 +121,7 @@ func (p *passes) run(ctx context.Context, in *wanted) time.Duration {
 		switch {
 		case ctx.Err() != nil, failed.Load() >= maxFailures:
 			return false
-		case p.w.current() != in && p.w.cfg.Now().Sub(begin) > minPass:
+		case p.w.current() != in && p.w.cfg.Now().Sub(begin) > patience:
 			return false
 		}
 		return true
@@ -151,14 +180,20 @@ func (p *passes) wait(now time.Time, failures int) time.Duration {
 // plan finds what is not as wanted, and forgets what no longer matters.
 func (p *passes) plan(in *wanted, now time.Time) []*job {
 	var jobs []*job
-	written, settled := map[ref]answer{}, map[ref]settlement{}
+	written, settled, even := map[ref]answer{}, map[ref]settlement{}, make(map[ref]evenness, len(p.even))
 	for i := range p.w.kinds {
 		k := &p.w.kinds[i]
 		blocked := p.forbidden[k.name].After(now)
 		for _, o := range k.objects(in.snap) {
 			r := ref{k.name, o.meta.GetNamespace(), o.meta.GetName()}
+			if e, ok := p.even[r]; ok && e.holds(o.meta, in.targets[r]) {
+				even[r] = e
+				continue
+			}
 			base := o.meta.GetResourceVersion()
+			shown := true
 			if a, ok := p.written[r]; ok && a.uid == o.meta.GetUID() && before(base, a) {
+				shown = false
 				// The Snapshot does not show our last write yet.
 				written[r] = a
 				o.status, base = a.status, a.resourceVersion
@@ -176,6 +211,9 @@ func (p *passes) plan(in *wanted, now time.Time) []*job {
 			}
 			timeless := k.merge(m, o.status, target)
 			if equality.Semantic.DeepEqual(o.status, timeless) {
+				if shown && target != nil {
+					even[r] = evenness{o.meta, *target}
+				}
 				continue
 			}
 			if s, ok := settled[r]; ok && equality.Semantic.DeepEqual(s.have, o.status) && equality.Semantic.DeepEqual(s.want, timeless) {
@@ -191,7 +229,7 @@ func (p *passes) plan(in *wanted, now time.Time) []*job {
 			})
 		}
 	}
-	p.written, p.settled = written, settled
+	p.written, p.settled, p.even = written, settled, even
 	return jobs
 }
 

@@ -101,8 +101,6 @@ func TestAssign(t *testing.T) {
 	}
 }
 
-func ptr[T any](v T) *T { return &v }
-
 func slice(service string, ports []discoveryv1.EndpointPort, endpoints ...discoveryv1.Endpoint) *discoveryv1.EndpointSlice {
 	return &discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: service, Labels: map[string]string{discoveryv1.LabelServiceName: service}},
@@ -128,7 +126,7 @@ func TestBuild(t *testing.T) {
 		}
 		return s
 	}
-	web := discoveryv1.EndpointPort{Name: ptr("web"), Port: ptr(int32(8080)), Protocol: ptr(corev1.ProtocolTCP)}
+	web := discoveryv1.EndpointPort{Name: new("web"), Port: new(int32(8080)), Protocol: new(corev1.ProtocolTCP)}
 	tests := map[string]struct {
 		service *corev1.Service
 		slice   *discoveryv1.EndpointSlice
@@ -147,7 +145,7 @@ func TestBuild(t *testing.T) {
 			},
 		},
 		"another service's slice":      {service("s", nil), slice("other", []discoveryv1.EndpointPort{web}, endpoint("10.244.0.1", true, true, false)), map[string][]string{}},
-		"the port of another protocol": {service("s", nil), slice("s", []discoveryv1.EndpointPort{{Name: ptr("web"), Port: ptr(int32(1)), Protocol: ptr(corev1.ProtocolUDP)}}, endpoint("10.244.0.1", true, true, false)), map[string][]string{}},
+		"the port of another protocol": {service("s", nil), slice("s", []discoveryv1.EndpointPort{{Name: new("web"), Port: new(int32(1)), Protocol: new(corev1.ProtocolUDP)}}, endpoint("10.244.0.1", true, true, false)), map[string][]string{}},
 		"headless": {
 			service("s", func(s *corev1.Service) { s.Spec.ClusterIP = "None"; s.Spec.Ports[0].NodePort = 0 }),
 			slice("s", []discoveryv1.EndpointPort{web}, endpoint("10.244.0.1", true, true, false)),
