@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/klog/v2"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"bulwark.dev/bulwark/internal/cluster"
@@ -144,17 +145,21 @@ func (c *controller) changed(snap *cluster.Snapshot) {
 	}
 }
 
-// wants says what each Gateway must be reachable on.
+// wants says what each Gateway of ours must be reachable on. One that cannot be
+// served wants no port, and keeps its address until it can.
 func wants(snap *cluster.Snapshot, report *compile.Report) []provision.Want {
 	type name struct{ namespace, name string }
-	ports := make(map[name][]int32, len(report.Ports))
+	ours := make(map[name][]int32, len(report.Gateways))
+	for i := range report.Gateways {
+		ours[name{report.Gateways[i].Namespace, report.Gateways[i].Name}] = nil
+	}
 	for _, p := range report.Ports {
-		ports[name{p.Namespace, p.Name}] = p.Ports
+		ours[name{p.Namespace, p.Name}] = p.Ports
 	}
 	var out []provision.Want
 	for _, g := range snap.Gateways {
-		if p, ok := ports[name{g.Namespace, g.Name}]; ok {
-			out = append(out, provision.Want{Gateway: g, Ports: p})
+		if ports, ok := ours[name{g.Namespace, g.Name}]; ok {
+			out = append(out, provision.Want{Gateway: g, Ports: ports})
 		}
 	}
 	return out
@@ -183,6 +188,7 @@ func serveController(ctx context.Context, env *Env, log *slog.Logger, f *control
 	if err != nil {
 		return err
 	}
+	klog.SetSlogLogger(log) // client-go's own lines
 	clients, err := kubernetes.NewForConfig(cfg)
 	if err != nil {
 		return badUse(fmt.Errorf("use API server: %w", err))

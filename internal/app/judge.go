@@ -86,7 +86,8 @@ func bound(cfg provision.Config) placer {
 		place := provision.Placer(snap, cfg)
 		return func(g *gwv1.Gateway) compile.Placement {
 			p := place(g)
-			return compile.Placement{Bind: p.Bind, Ports: p.Ports}
+			at := gwv1.GatewayStatusAddress{Type: new(gwv1.IPAddressType), Value: p.Bind}
+			return compile.Placement{Addresses: []gwv1.GatewayStatusAddress{at}, Bind: p.Bind, Ports: p.Ports}
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 
 	"bulwark.dev/bulwark/internal/cluster"
 	"bulwark.dev/bulwark/internal/cluster/lead"
@@ -47,6 +48,7 @@ func upCluster(ctx context.Context, env *Env, log *slog.Logger, f *upFlags, runn
 	if err != nil {
 		return err
 	}
+	klog.SetSlogLogger(log) // client-go's own lines
 	watcher, err := live.New(live.Config{REST: cfg, Log: log, Now: env.Now})
 	if err != nil {
 		return badUse(err)

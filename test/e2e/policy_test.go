@@ -102,7 +102,6 @@ func TestPolicyChanges(t *testing.T) {
 	everywhere(t, l.doors, "lab.test", 403, post)
 	everywhere(t, l.doors, "lab.test", 403, request{path: "/bare"})
 	accepted(t, ns, "edited")
-	said(t, ns, "SecurityPolicy", "edited", "Accepted")
 
 	t.Run("edit", func(t *testing.T) {
 		merge(t, policyPath(ns, "edited"), when(`request.method == "POST"`))
@@ -149,6 +148,7 @@ func TestPolicyChanges(t *testing.T) {
 		everywhere(t, l.doors, "lab.test", 403, post)
 		everywhere(t, l.doors, "lab.test", 200, request{method: http.MethodPut, path: "/edited"})
 		accepted(t, ns, "edited")
+		said(t, ns, "SecurityPolicy", "edited", "Accepted")
 	})
 
 	t.Run("what it names goes away", func(t *testing.T) {

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -81,7 +82,7 @@ func (c *caller) exchange(ctx context.Context, host, path, token string) (answer
 		return answer{}, err
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
-	if err != nil {
+	if err = errors.Join(err, resp.Body.Close()); err != nil {
 		return answer{}, fmt.Errorf("body: %w", err)
 	}
 	if resp.Close || c.left == 0 {

@@ -158,12 +158,11 @@ func (w *world) load(ctx context.Context, kinds []traffic, rate int) []*loadFigu
 func (f *loadFigures) note(r route, at string, got answer, err error, judge func(answer) verdict, took time.Duration) {
 	f.Requests++
 	f.samples = append(f.samples, took)
-	what := ""
-	switch {
-	case err != nil:
+	var what string
+	if err != nil {
 		f.Failed++
 		what = err.Error()
-	default:
+	} else {
 		switch judge(got) {
 		case fine:
 			return

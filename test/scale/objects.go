@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -64,9 +65,7 @@ func meta(ns, name string) object { return object{"namespace": ns, "name": name}
 // made gives an object for the API server.
 func made(apiVersion, kind string, metadata, rest object) *unstructured.Unstructured {
 	o := object{"apiVersion": apiVersion, "kind": kind, "metadata": metadata}
-	for k, v := range rest {
-		o[k] = v
-	}
+	maps.Copy(o, rest)
 	return &unstructured.Unstructured{Object: o}
 }
 

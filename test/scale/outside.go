@@ -132,8 +132,8 @@ func install(root, dir string, controllers int) error {
 	}
 	lines := strings.SplitAfter(manifest, "\n")
 	for i, l := range lines {
-		if strings.HasSuffix(l, admin) {
-			lines[i] += strings.TrimSuffix(l, admin) + "- --pprof\n"
+		if indent, ok := strings.CutSuffix(l, admin); ok {
+			lines[i] += indent + "- --pprof\n"
 		}
 	}
 	if err := os.WriteFile(filepath.Join(dir, "bulwark.yaml"), []byte(strings.Join(lines, "")), 0o644); err != nil {

@@ -231,18 +231,26 @@ func TestEvennessHolds(t *testing.T) {
 	object, other := &gwv1.Gateway{}, &gwv1.Gateway{}
 	parents := []gwv1.RouteParentStatus{{ControllerName: ours}}
 	want := Target{Kind: "HTTPRoute", Namespace: "a", Name: "b", Parents: parents}
-	e := evenness{object, want}
+	first := want
+	e := evenness{object, &first}
 	edited := map[string]func(*Target){
 		"generation": func(w *Target) { w.Generation++ },
 		"conditions": func(w *Target) { w.Conditions = []metav1.Condition{{}} },
 		"gateway":    func(w *Target) { w.Gateway = &gwv1.GatewayStatus{} },
 		"set":        func(w *Target) { w.ListenerSet = &gwv1.ListenerSetStatus{} },
-		"parents":    func(w *Target) { w.Parents = slices.Clone(parents) },
+		"parents": func(w *Target) {
+			w.Parents = slices.Clone(parents)
+			w.Parents[0].ParentRef.Port = new(gwv1.PortNumber(80))
+		},
 		"no parents": func(w *Target) { w.Parents = nil },
 		"ancestors":  func(w *Target) { w.Ancestors = []gwv1.PolicyAncestorStatus{{}} },
 	}
 	if !e.holds(object, &want) {
 		t.Error("does not hold for what it was made of")
+	}
+	again := want
+	if again.Parents = slices.Clone(parents); !e.holds(object, &again) {
+		t.Error("does not hold for the same wish, made anew")
 	}
 	if e.holds(other, &want) || e.holds(object, nil) {
 		t.Error("holds for another object, or for none")

@@ -48,28 +48,6 @@ type passes struct {
 	even map[ref]evenness
 }
 
-// evenness is what an object and the wish for it were when they agreed.
-type evenness struct {
-	object metav1.Object
-	want   Target
-}
-
-// holds reports whether nothing changed: an object of a Snapshot never does, and
-// neither does what a target points at.
-func (e evenness) holds(object metav1.Object, want *Target) bool {
-	if e.object != object || want == nil {
-		return false
-	}
-	o := &e.want
-	return o.Kind == want.Kind && o.Generation == want.Generation && o.Gateway == want.Gateway && o.ListenerSet == want.ListenerSet &&
-		same(o.Conditions, want.Conditions) && same(o.Parents, want.Parents) && same(o.Ancestors, want.Ancestors)
-}
-
-// same reports whether two slices are the very same.
-func same[T any](a, b []T) bool {
-	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
-}
-
 // answer is an object as the API server has it after our write.
 type answer struct {
 	uid types.UID
@@ -211,8 +189,8 @@ func (p *passes) plan(in *wanted, now time.Time) []*job {
 			}
 			timeless := k.merge(m, o.status, target)
 			if equality.Semantic.DeepEqual(o.status, timeless) {
-				if shown && target != nil {
-					even[r] = evenness{o.meta, *target}
+				if shown {
+					even[r] = evenness{o.meta, target}
 				}
 				continue
 			}
