@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"runtime/debug"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
@@ -71,6 +72,11 @@ func (f *dataPlaneFlags) check() error {
 
 // serveGateway runs until ctx ends, then drains.
 func serveGateway(ctx context.Context, env *Env, log *slog.Logger, f *dataPlaneFlags, running *stack) error {
+	if os.Getenv("GOGC") == "" {
+		// Most of the heap is the table, which requests hardly add to: collecting
+		// at half its size costs a tenth more on reload and saves a third of memory.
+		debug.SetGCPercent(50)
+	}
 	files, err := identity.Files(f.certs, log) //nolint:contextcheck // reading a few small files is not cut short
 	if err != nil {
 		return badUse(err)

@@ -82,6 +82,24 @@ func compileOnly(env *Env, snap *cluster.Snapshot, opt compile.Options) (*ir.Tab
 	return table, report
 }
 
+// explain is compile.Explain, and says also which rules do not build: whether an
+// expression compiles is known only then.
+func explain(env *Env, snap *cluster.Snapshot, opt compile.Options, name string) (*compile.Explanation, error) {
+	out, err := compile.Explain(input(snap), opt, name)
+	if err != nil {
+		return nil, fmt.Errorf("explain: %w", err)
+	}
+	_, report := compileOnly(env, snap, opt)
+	for _, s := range report.Rules {
+		for i := range out.Rules {
+			if r := &out.Rules[i]; r.ID == s.ID && r.Refused == nil && s.Refused != "" {
+				r.Refused = &ir.Refusal{Status: s.Status, Reason: s.Refused}
+			}
+		}
+	}
+	return out, nil
+}
+
 func newPolicyExplain(env *Env) *cobra.Command {
 	var files []string
 	var kubeconfig string
@@ -107,7 +125,7 @@ it overrides. ROUTE is [KIND/][NAMESPACE/]NAME.`,
 			if err != nil {
 				return badUse(err)
 			}
-			out, err := compile.Explain(input(snap), compile.Options{Unprotected: unprotected}, args[0])
+			out, err := explain(env, snap, compile.Options{Unprotected: unprotected}, args[0])
 			if err != nil {
 				return badUse(err)
 			}

@@ -3,8 +3,11 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"testing"
 
 	"bulwark.dev/bulwark/test/controltest"
@@ -21,27 +24,48 @@ type auditEvent struct {
 	ResponseStatus          struct{ Code int }
 }
 
+// trail reads the audit log as it grows.
+type trail struct {
+	mu     sync.Mutex
+	offset int64
+	of     map[string][]auditEvent // by user
+}
+
+var theTrail = trail{of: map[string][]auditEvent{}}
+
 // audited gives what a user asked the API server for, so far.
 func audited(t *testing.T, user string) []auditEvent {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(controltest.DataDir(), "audit.log"))
+	tr := &theTrail
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	f, err := os.Open(filepath.Join(controltest.DataDir(), "audit.log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out []auditEvent
+	defer func() { _ = f.Close() }()
+	if _, err := f.Seek(tr.offset, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(f)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for line := range bytes.Lines(b) {
-		if !bytes.Contains(line, []byte(user)) {
+		if !bytes.HasSuffix(line, []byte("\n")) {
+			break // the rest of it comes later
+		}
+		tr.offset += int64(len(line))
+		if !bytes.Contains(line, []byte(":serviceaccount:")) {
 			continue
 		}
 		var e auditEvent
 		if err := json.Unmarshal(line, &e); err != nil {
-			continue // the last line may be half written
+			t.Fatalf("audit log: %v: %s", err, line)
 		}
-		if e.User.Username == user {
-			out = append(out, e)
-		}
+		tr.of[e.User.Username] = append(tr.of[e.User.Username], e)
 	}
-	return out
+	return slices.Clone(tr.of[user])
 }
 
 // forbidden counts the controller's requests that its role did not cover.

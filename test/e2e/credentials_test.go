@@ -132,7 +132,9 @@ func (a *authority) issue(t *testing.T, template *x509.Certificate) tls.Certific
 		t.Fatal(err)
 	}
 	template.SerialNumber = big.NewInt(time.Now().UnixNano())
-	template.NotBefore = time.Now().Add(-time.Minute)
+	if template.NotBefore.IsZero() {
+		template.NotBefore = time.Now().Add(-time.Minute)
+	}
 	if template.NotAfter.IsZero() {
 		template.NotAfter = time.Now().Add(24 * time.Hour)
 	}
@@ -149,6 +151,15 @@ func (a *authority) issue(t *testing.T, template *x509.Certificate) tls.Certific
 		t.Fatal(err)
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+}
+
+// issueExpired makes an authority of the same name that has expired.
+func (a *authority) issueExpired(t *testing.T) tls.Certificate {
+	t.Helper()
+	return new(authority).issue(t, &x509.Certificate{
+		Subject: a.cert.Subject, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(-time.Hour),
+	})
 }
 
 func certPEM(c tls.Certificate) string {

@@ -66,7 +66,10 @@ func prepare(dir string) ([]string, error) {
 	if err := os.WriteFile(manifestFile(dir), manifest, 0o600); err != nil {
 		return nil, err
 	}
-	return []string{"--audit-log", "--image", "bulwark.dev/bulwark=" + bin}, nil
+	// Without WatchList, as in older versions of Kubernetes, kinds are listed
+	// before they are watched, so that both permissions are put to use. All other
+	// clusters of these tests have it.
+	return []string{"--audit-log", "--apiserver-arg=--feature-gates=WatchList=false", "--image", "bulwark.dev/bulwark=" + bin}, nil
 }
 
 func manifestFile(dir string) string { return filepath.Join(dir, "bulwark.yaml") }

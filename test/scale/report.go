@@ -92,11 +92,11 @@ func (r *results) markdown() string {
 		}
 	}
 	line("\nA new data plane is sent %.1f MB for everything, and is ready %.1f s after it was asked for, the pod's start included.", r.FullState/megabyte, r.FirstReady)
-	line("\n| phase | calls to the API server | s | s until settled | load average | controller: CPU, s | RSS at the end (peak), MB | data plane: CPU, s | RSS at the end (peak), MB | tables | status writes |\n|---|---|---|---|---|---|---|---|---|---|---|")
+	line("\n| phase | calls to the API server | s | s until settled | load average | controller: CPU, s | RSS at the end (peak), heap, MB | data plane: CPU, s | RSS at the end (peak), heap, MB | tables | status writes |\n|---|---|---|---|---|---|---|---|---|---|---|")
 	for _, p := range r.Phases {
 		c, d := p.Parts[controller], p.Parts[dataPlane]
-		line("| %s | %d | %.0f | %.1f | %s | %.1f | %.0f (%.0f) | %.1f | %.0f (%.0f) | %d | %.0f |", p.Name, p.Changes, p.Seconds, p.Settled, p.Load,
-			c.CPU, c.RSS/megabyte, c.Peak/megabyte, d.CPU, d.RSS/megabyte, d.Peak/megabyte, p.Reloads.N, p.StatusWrites)
+		line("| %s | %d | %.0f | %.1f | %s | %.1f | %.0f (%.0f), %.0f | %.1f | %.0f (%.0f), %.0f | %d | %.0f |", p.Name, p.Changes, p.Seconds, p.Settled, p.Load,
+			c.CPU, c.RSS/megabyte, c.Peak/megabyte, c.Heap/megabyte, d.CPU, d.RSS/megabyte, d.Peak/megabyte, d.Heap/megabyte, p.Reloads.N, p.StatusWrites)
 	}
 	line("\n| load during churn | requests | failed | wrong | p50, ms | p99 | max |\n|---|---|---|---|---|---|---|")
 	for _, l := range r.Loads {

@@ -165,7 +165,8 @@ func (p *passes) plan(in *wanted, now time.Time) []*job {
 		for _, o := range k.objects(in.snap) {
 			r := ref{k.name, o.meta.GetNamespace(), o.meta.GetName()}
 			if e, ok := p.even[r]; ok && e.holds(o.meta, in.targets[r]) {
-				even[r] = e
+				// The newest wish: an old one would keep the report that it is part of.
+				even[r] = evenness{o.meta, in.targets[r]}
 				continue
 			}
 			base := o.meta.GetResourceVersion()

@@ -66,7 +66,7 @@ func (c *Compiler) Distrust(r *Report, ruleID, reason string) bool {
 			form = old
 		}
 		c.good.bad[form] = reason
-		again = again || len(c.good.before(obj)) > 0
+		again = again || c.good.before(obj) != nil
 	}
 	if again {
 		c.last.stale = true

@@ -288,6 +288,41 @@ func TestLastGood(t *testing.T) {
 		})
 	}
 
+	// A form that nobody asks for any more must not come back because what the
+	// form after it names was deleted.
+	for _, third := range []bool{false, true} {
+		t.Run(fmt.Sprintf("what the latest good form names goes away, a broken one after it: %v", third), func(t *testing.T) {
+			c := NewCompiler(Options{Unprotected: true})
+			open, guarded := base, base
+			p := base.SecurityPolicies[0].DeepCopy()
+			p.Spec.Authentication.AnyOf = []v1alpha1.Authenticator{{Anonymous: &v1alpha1.Anonymous{}}}
+			open.SecurityPolicies = []*v1alpha1.SecurityPolicy{p}
+			if table, r := c.Compile(open); rule(table, "orders").Refuse != nil || !r.OK() {
+				t.Fatalf("not sound to begin with:\n%s", r)
+			}
+			q := base.SecurityPolicies[0].DeepCopy()
+			q.Generation = 2
+			guarded.SecurityPolicies = []*v1alpha1.SecurityPolicy{q}
+			if table, r := c.Compile(guarded); rule(table, "orders").Refuse != nil || !r.OK() {
+				t.Fatalf("not sound after the edit:\n%s", r)
+			}
+			if third {
+				in := broken(func(p *v1alpha1.SecurityPolicy) { p.Generation = 3 })
+				guarded.SecurityPolicies = in.SecurityPolicies
+				if _, r := c.Compile(guarded); !strings.Contains(r.String(), "generation 2 is still in force") {
+					t.Fatalf("generation 2 does not stand in:\n%s", r)
+				}
+			}
+			guarded.Secrets = nil
+			for range 2 {
+				table, r := c.Compile(guarded)
+				if got := rule(table, "orders"); !refuses(got, 503) {
+					t.Fatalf("served: %s\n%s", asJSON(t, table), r)
+				}
+			}
+		})
+	}
+
 	t.Run("new targets get no earlier form", func(t *testing.T) {
 		c := NewCompiler(Options{Unprotected: true})
 		c.Compile(base)

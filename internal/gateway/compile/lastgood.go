@@ -35,16 +35,23 @@ func (g *goodForms) keep(obj *v1alpha1.SecurityPolicy) {
 	}
 }
 
-// before gives the forms of a policy that were good, but for this one, the
-// latest first.
-func (g *goodForms) before(obj *v1alpha1.SecurityPolicy) []*v1alpha1.SecurityPolicy {
-	var out []*v1alpha1.SecurityPolicy
+// before gives the form that a broken one falls back to: the latest that was
+// good. There is none where that is obj itself: what it names broke since, and
+// nobody asks for the form before it any more. Nil means none.
+func (g *goodForms) before(obj *v1alpha1.SecurityPolicy) *v1alpha1.SecurityPolicy {
 	for _, o := range g.last[policyID(obj)] {
-		if _, bad := g.bad[o]; o != nil && o != obj && !bad {
-			out = append(out, o)
+		if o == nil {
+			continue
 		}
+		if _, bad := g.bad[o]; bad {
+			continue // it was never in force
+		}
+		if o == obj {
+			return nil
+		}
+		return o
 	}
-	return out
+	return nil
 }
 
 // sweep forgets policies that are no longer there.
@@ -81,11 +88,10 @@ func (c *compiler) judgeWithPast(obj *v1alpha1.SecurityPolicy) *policy {
 		c.good.keep(obj)
 		return p
 	}
-	for _, old := range c.good.before(obj) {
+	if old := c.good.before(obj); old != nil {
 		if q := c.judgeOnce(old); len(q.problems) == 0 {
 			p.standIn = q
 			p.problems = append(slices.Clip(p.problems), fmt.Sprintf("generation %d is still in force", old.Generation))
-			break
 		}
 	}
 	return p
