@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 # Modules with code of ours. tools/ holds pins only, test/peers other people's programs.
-MODULES  := . test test/chart
+MODULES  := . test test/chart test/scale
 # Modules that bring all of Kubernetes with them: built once, never with -race.
 HEAVY    := test/control test/conformance
 FUZZTIME ?= 10s
@@ -71,6 +71,10 @@ bench: build peers ## measure CPU per request beside the peers
 .PHONY: soak
 soak: ## two minutes at saturation with 200 reloads and a dying backend
 	cd test && go test ./load -v -count=1 -timeout 10m -load.duration 2m -load.reloads 200
+
+.PHONY: scale
+scale: ## measure 5,000 routes on a cluster: propagation, churn under load, memory
+	cd test/scale && go run . $(ARGS)
 
 .PHONY: gen
 gen: ## regenerate deep copies, CRDs and the reference
