@@ -153,13 +153,7 @@ func (g *gateway) lastReport() *compile.Report {
 func (g *gateway) refusedLines() []compile.Line {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	var out []compile.Line
-	for _, l := range g.report.Lines() {
-		if l.Bad {
-			out = append(out, l)
-		}
-	}
-	return out
+	return g.report.Bad()
 }
 
 // configured is the readiness check of the last reload.

@@ -99,13 +99,23 @@ type Line struct {
 }
 
 // Lines gives the report row by row, always in the same order.
-func (r *Report) Lines() []Line {
+func (r *Report) Lines() []Line { return r.lines(false) }
+
+// Bad gives those of Lines that are bad. Where all is well it costs little,
+// however much there is.
+func (r *Report) Bad() []Line { return r.lines(true) }
+
+func (r *Report) lines(onlyBad bool) []Line {
 	var out []Line
 	add := func(object, section string, conditions []metav1.Condition) {
 		for _, c := range conditions {
-			out = append(out, Line{object, section, c.Type, string(c.Status), c.Reason, c.Message, bad(c)})
+			if l := (Line{object, section, c.Type, string(c.Status), c.Reason, c.Message, bad(c)}); l.Bad || !onlyBad {
+				out = append(out, l)
+			}
 		}
 	}
+	// Names are made for what is told only: there are thousands of routes.
+	passed := func(conditions []metav1.Condition) bool { return onlyBad && !slices.ContainsFunc(conditions, bad) }
 	for _, c := range r.Classes {
 		add("GatewayClass "+c.Name, "", c.Conditions)
 	}
@@ -125,19 +135,30 @@ func (r *Report) Lines() []Line {
 	}
 	for _, o := range r.Routes {
 		for _, p := range o.Parents {
-			add(o.Kind+" "+o.Namespace+"/"+o.Name, "parent "+refString(p.ParentRef, o.Namespace), p.Conditions)
+			if !passed(p.Conditions) {
+				add(o.Kind+" "+o.Namespace+"/"+o.Name, "parent "+refString(p.ParentRef, o.Namespace), p.Conditions)
+			}
 		}
 	}
-	out = append(out, r.Dangling...)
+	for _, l := range r.Dangling {
+		if l.Bad || !onlyBad {
+			out = append(out, l)
+		}
+	}
 	for _, o := range r.Policies {
 		for _, a := range o.Ancestors {
-			add(o.Kind+" "+o.Namespace+"/"+o.Name, "for "+refString(a.AncestorRef, o.Namespace), a.Conditions)
+			if !passed(a.Conditions) {
+				add(o.Kind+" "+o.Namespace+"/"+o.Name, "for "+refString(a.AncestorRef, o.Namespace), a.Conditions)
+			}
 		}
 	}
 	for _, o := range r.Rules {
 		if o.Refused != "" {
 			out = append(out, Line{"Rule " + o.ID, "", "Refused", "True", fmt.Sprint(o.Status), o.Refused, true})
 		}
+	}
+	if onlyBad {
+		return out
 	}
 	for _, w := range r.Warnings {
 		out = append(out, Line{Object: "Warning", Message: w})
@@ -147,7 +168,7 @@ func (r *Report) Lines() []Line {
 
 // OK reports whether everything is served as asked for. Warnings do not count.
 func (r *Report) OK() bool {
-	return !slices.ContainsFunc(r.Lines(), func(l Line) bool { return l.Bad })
+	return len(r.Bad()) == 0
 }
 
 // String gives the report as an aligned table for people: "ok" for what is
