@@ -3,7 +3,6 @@ package compile
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -35,31 +34,17 @@ type explainedRule struct {
 
 // assemble makes the table from what the steps before found.
 func (c *compiler) assemble() *ir.Table {
-	n := 0
-	for _, r := range c.routes {
-		n += len(r.rules)
+	parts := &tableParts{}
+	if c.memo != nil {
+		parts = &c.memo.table
 	}
-	c.rules = make([]ir.Rule, 0, n)
 	for _, r := range c.routes {
 		c.assembleRoute(r)
 	}
-	t := &ir.Table{Backends: c.backends.list, Rules: c.rules}
-	// The places given so far are those of making; the table's are by name.
-	backends := reorder(t.Backends, func(b *ir.Backend) string { return b.Name })
-	c.backends.places = backends
-	rules := reorder(t.Rules, func(r *ir.Rule) string { return r.ID })
-	for i := range t.Rules {
-		for j := range t.Rules[i].Backends {
-			if b := &t.Rules[i].Backends[j].Backend; *b >= 0 {
-				*b = backends[*b]
-			}
-		}
-		for j := range t.Rules[i].Mirrors {
-			b := &t.Rules[i].Mirrors[j].Backend
-			*b = backends[*b]
-		}
-		c.rep.Rules = append(c.rep.Rules, ruleStatus(&t.Rules[i]))
-	}
+	t := &ir.Table{Backends: c.tableBackends(parts)}
+	var rules []int
+	t.Rules, rules, c.rep.Rules = c.tableRules(parts)
+	c.sweepBackends()
 	for _, g := range c.gateways {
 		for _, l := range g.listeners {
 			if l.served() {
@@ -120,32 +105,63 @@ func ruleStatus(r *ir.Rule) RuleStatus {
 	return s
 }
 
-// reorder sorts list by name and gives each old place its new one.
-func reorder[T any](list []T, name func(*T) string) []int {
-	order := make([]int, len(list))
-	for i := range order {
-		order[i] = i
+// assembleRoute makes the route's rules, or takes them over, and puts their
+// matches onto its listeners.
+func (c *compiler) assembleRoute(r *route) {
+	var m *made
+	if r.kept != nil {
+		m = r.kept.made
 	}
-	byName := func(a, b int) int { return strings.Compare(name(&list[a]), name(&list[b])) }
-	if slices.IsSortedFunc(order, byName) {
-		return order
+	if m == nil || !m.fits(r) {
+		m = c.makeRoute(r)
+		// A TLSRoute's policies are told what cannot be done to it.
+		if r.kept != nil && r.kind != kindTLSRoute {
+			r.kept.made = m
+		}
 	}
-	slices.SortFunc(order, byName)
-	places := make([]int, len(list))
-	sorted := make([]T, len(list))
-	for to, from := range order {
-		places[from], sorted[to] = to, list[from]
+	c.rep.Warnings = append(c.rep.Warnings, m.warnings...)
+	for _, l := range m.asks {
+		l.asksClient = true
 	}
-	copy(list, sorted)
-	return places
+	for _, x := range m.reached {
+		c.tls.reach(x.by, x.gw)
+	}
+	start := len(c.rules)
+	for _, x := range m.rules {
+		for i, b := range x.backends {
+			if b != nil {
+				x.backends[i] = c.ask(b)
+			}
+		}
+		for i, b := range x.mirrors {
+			x.mirrors[i] = c.ask(b)
+		}
+		c.rules = append(c.rules, x)
+	}
+	if !slices.ContainsFunc(r.rules, func(u *rule) bool { return len(u.matches) > 0 }) {
+		return
+	}
+	for i, a := range r.attachments {
+		if m.first[i] >= 0 {
+			a.first = start + m.first[i]
+			a.put(c.run)
+		}
+	}
 }
 
-// assembleRoute makes the route's rules, once for every variant of what stands
-// above it, and puts their matches onto its listeners.
-func (c *compiler) assembleRoute(r *route) {
+// makeRoute makes the route's rules, once for every variant of what stands above
+// it.
+func (c *compiler) makeRoute(r *route) *made {
+	m := &made{own: r.policy.inForce(), misnamed: r.misnamed}
+	for _, u := range r.rules {
+		m.ofRules = append(m.ofRules, u.policy.inForce())
+	}
 	byVariant := map[variant][]*attachment{}
 	var order []variant
-	for _, a := range r.attachments {
+	variants := make([]variant, len(r.attachments))
+	for i, a := range r.attachments {
+		m.above = append(m.above, a.on.above())
+		m.first = append(m.first, -1)
 		if !a.on.served() {
 			continue
 		}
@@ -161,17 +177,26 @@ func (c *compiler) assembleRoute(r *route) {
 			order = append(order, v)
 		}
 		byVariant[v] = append(byVariant[v], a)
+		variants[i] = v
 	}
+	first := make(map[variant]int, len(order))
 	for _, v := range order {
 		on := byVariant[v]
 		suffix := ""
 		if len(order) > 1 {
 			suffix = "@" + on[0].on.name
 		}
+		first[v] = len(m.rules)
 		for i := range r.rules {
-			c.place(r, i, on, c.makeRule(r, i, v, on, suffix))
+			c.makeRule(m, r, i, v, on, suffix)
 		}
 	}
+	for i, a := range r.attachments {
+		if a.on.served() {
+			m.first[i] = first[variants[i]]
+		}
+	}
+	return m
 }
 
 // misnamed gives the policy that may have meant the listener but names one which
@@ -186,35 +211,12 @@ func (l *listener) misnamed() string {
 	return l.gw.misnamed
 }
 
-// place puts the matches of a rule onto its listeners.
-func (c *compiler) place(r *route, n int, on []*attachment, to int) {
-	matches := r.rules[n].matches
-	if len(matches) == 0 {
-		return
-	}
-	count := 0
-	for _, a := range on {
-		count += len(a.hosts) * len(matches)
-	}
-	entries := make([]entry, 0, count)
-	for _, a := range on {
-		for _, h := range a.hosts {
-			list := a.on.patterns[h.pattern]
-			for i, m := range matches {
-				entries = append(entries, entry{match: m, route: r, host: h.own, rule: n, place: i, to: to})
-				list = append(list, &entries[len(entries)-1])
-			}
-			a.on.patterns[h.pattern] = list
-		}
-	}
-}
-
-// makeRule makes one rule of the table and gives its place in c.rules.
-func (c *compiler) makeRule(r *route, n int, v variant, on []*attachment, suffix string) int {
+// makeRule makes one rule of the table.
+func (c *compiler) makeRule(m *made, r *route, n int, v variant, on []*attachment, suffix string) {
 	u := r.rules[n]
-	to := len(c.rules)
-	c.rules = append(c.rules, *u.base)
-	out := &c.rules[to]
+	this := &madeRule{rule: *u.base}
+	m.rules = append(m.rules, this)
+	out := &this.rule
 	out.ID = r.id(n) + suffix
 	out.Route = ir.RouteRef{Kind: r.kind, Namespace: r.namespace, Name: r.name, RuleName: u.name, Labels: r.meta.Labels}
 	merged := merge([levelCount]*policy{v.gatewayPolicy, v.setPolicy, v.listenerPolicy, r.policy, u.policy})
@@ -234,7 +236,7 @@ func (c *compiler) makeRule(r *route, n int, v variant, on []*attachment, suffix
 	case r.kind == kindTLSRoute && len(out.Policy) > 0:
 		refusal = asStream(r, out, &merged)
 	case len(out.Policy) > 0:
-		c.checkAdmission(out, on)
+		m.checkAdmission(out, on)
 	case c.opt.Unprotected:
 		out.Unprotected = true
 	default:
@@ -244,7 +246,7 @@ func (c *compiler) makeRule(r *route, n int, v variant, on []*attachment, suffix
 		// Nothing else is looked at, so nothing else is there.
 		*out = ir.Rule{ID: out.ID, Route: out.Route, Policy: out.Policy, Refuse: refusal}
 	} else {
-		c.addBackends(u, out, on[0].on)
+		c.addBackends(m, this, u, on[0].on)
 	}
 	if c.explain {
 		e := explainedRule{id: out.ID, route: r, rule: n, merged: merged, refused: refusal}
@@ -253,19 +255,18 @@ func (c *compiler) makeRule(r *route, n int, v variant, on []*attachment, suffix
 		}
 		c.explained = append(c.explained, e)
 	}
-	return to
 }
 
 // checkAdmission has listeners ask for the client certificates that a rule
 // wants to see, and warns where nobody can get in.
-func (c *compiler) checkAdmission(out *ir.Rule, on []*attachment) {
+func (m *made) checkAdmission(out *ir.Rule, on []*attachment) {
 	policies := strings.Join(out.Policy, ", ")
 	if out.Authentication == nil {
-		c.rep.warn("%s sets no authentication: nobody is admitted to what it alone protects", policies)
+		m.warn("%s sets no authentication: nobody is admitted to what it alone protects", policies)
 		return
 	}
 	if out.Authorization == nil {
-		c.rep.warn("%s sets no authorization: nobody is admitted to what it alone protects", policies)
+		m.warn("%s sets no authorization: nobody is admitted to what it alone protects", policies)
 	}
 	if !slices.ContainsFunc(out.Authentication.AnyOf, func(a ir.Authenticator) bool { return a.ClientCertificate != nil }) {
 		return
@@ -273,25 +274,41 @@ func (c *compiler) checkAdmission(out *ir.Rule, on []*attachment) {
 	for _, a := range on {
 		switch {
 		case a.on.tls == nil:
-			c.rep.warn("%s asks for client certificates, but listener %s has no TLS and never sees one", out.Authentication.Rule, a.on.name)
+			m.warn("%s asks for client certificates, but listener %s has no TLS and never sees one", out.Authentication.Rule, a.on.name)
 		case a.on.tls.ClientCA == "":
-			a.on.tls.RequestClient = true
+			m.asks = append(m.asks, a.on)
 		}
 	}
 }
 
+func (m *made) warn(format string, args ...any) {
+	m.warnings = append(m.warnings, fmt.Sprintf(format, args...))
+}
+
 // addBackends gives the rule its backends and mirrors, as the listener speaks to
 // them.
-func (c *compiler) addBackends(u *rule, out *ir.Rule, on *listener) {
+func (c *compiler) addBackends(m *made, to *madeRule, u *rule, on *listener) {
+	find := func(s *service) *backend {
+		b, by := c.backend(s, on)
+		if x := (reached{gw: on.gw}); by != nil {
+			if x.by = *by; !slices.Contains(m.reached, x) {
+				m.reached = append(m.reached, x)
+			}
+		}
+		return b
+	}
+	out := &to.rule
 	for _, b := range u.backends {
 		ref := ir.BackendRef{Backend: -1, Weight: b.weight, Refuse: b.refusal, RequestHeaders: b.request, ResponseEdit: b.response}
+		var is *backend
 		if b.to != nil {
-			ref.Backend = c.backend(b.to, on)
+			is = find(b.to)
 		}
-		out.Backends = append(out.Backends, ref)
+		out.Backends, to.backends = append(out.Backends, ref), append(to.backends, is)
 	}
-	for _, m := range u.mirrors {
-		out.Mirrors = append(out.Mirrors, ir.Mirror{Backend: c.backend(m.to, on), Numerator: m.numerator, Denominator: m.denominator})
+	for _, x := range u.mirrors {
+		out.Mirrors = append(out.Mirrors, ir.Mirror{Backend: -1, Numerator: x.numerator, Denominator: x.denominator})
+		to.mirrors = append(to.mirrors, find(x.to))
 	}
 }
 
@@ -305,32 +322,17 @@ func (c *compiler) listenerTable(l *listener, rules []int) ir.Listener {
 	if p := l.bindPort(); p != out.Port {
 		out.BindPort = p
 	}
+	if l.asksClient {
+		t := *l.tls
+		t.RequestClient = true
+		out.TLS = &t
+	}
 	if l.spec.Protocol == gwv1.TLSProtocolType {
-		out.Streams = l.streams(rules)
+		out.Streams = l.streams(c.run, rules)
 		return out
 	}
-	for _, p := range l.sortedPatterns() {
-		entries := l.patterns[p]
-		slices.SortFunc(entries, before)
-		entries, sure := byTier(entries)
-		if !sure {
-			c.rep.warn("listener %s: routes with hostnames of different length meet on %q, and which is asked first depends on their paths", l.name, p)
-		}
-		inOrder(entries)
-		host := ir.Host{Pattern: p, Matches: make([]ir.Match, 0, len(entries))}
-		for _, e := range entries {
-			m := e.Match
-			m.Rule = rules[e.to]
-			host.Matches = append(host.Matches, m)
-		}
-		out.Hosts = append(out.Hosts, host)
-	}
-	return out
-}
-
-// sortedPatterns gives the hostnames of the listener, most specific first.
-func (l *listener) sortedPatterns() []string {
-	return slices.SortedFunc(maps.Keys(l.patterns), func(a, b string) int {
-		return cmp.Or(moreSpecific(a, b), strings.Compare(a, b))
+	out.Hosts = l.hosts.table(c.run, rules, func(pattern string) {
+		c.rep.warn("listener %s: routes with hostnames of different length meet on %q, and which is asked first depends on their paths", l.name, pattern)
 	})
+	return out
 }

@@ -25,33 +25,33 @@ type attachment struct {
 	route *route
 	on    *listener
 	hosts []hostPair
+	// first is the place of its first rule in compiler.rules, of each run.
+	first int
 }
 
 // hostPair is a hostname of a route and what of it the listener serves.
-type hostPair struct{ own, pattern string }
+type hostPair struct {
+	own, pattern string
+	at           *place // once it was looked for
+}
 
-// attachRoutes finds the listeners that each route attaches to.
-func (c *compiler) attachRoutes() {
-	for _, r := range c.routes {
-		refs := append(slices.Clip(r.refs), c.defaultGateways(r)...)
-		if len(refs) == 0 {
-			c.rep.warn("%s names no parent, so it is not served", r)
-		}
-		for _, ref := range refs {
-			p := parent{ref: ref}
-			if !c.findParent(r, &p) {
-				continue
-			}
-			if p.rejected = r.rejected; !p.rejected.any() {
-				c.attachTo(r, &p)
-			}
-			r.parents = append(r.parents, p)
-		}
+// attachRoute finds the listeners that a route attaches to.
+func (c *compiler) attachRoute(r *route) {
+	refs := append(slices.Clip(r.refs), c.defaultGateways(r)...)
+	if len(refs) == 0 {
+		c.rep.warn("%s names no parent, so it is not served", r)
 	}
-	c.settleKinds()
-	for _, r := range c.routes {
-		slices.SortFunc(r.attachments, func(a, b *attachment) int { return strings.Compare(a.on.name, b.on.name) })
+	for _, ref := range refs {
+		p := parent{ref: ref}
+		if !c.findParent(r, &p) {
+			continue
+		}
+		if p.rejected = r.rejected; !p.rejected.any() {
+			c.attachTo(r, &p)
+		}
+		r.parents = append(r.parents, p)
 	}
+	slices.SortFunc(r.attachments, func(a, b *attachment) int { return strings.Compare(a.on.name, b.on.name) })
 }
 
 // defaultGateways gives the Gateways that a route without naming them asks for
@@ -115,7 +115,7 @@ func (c *compiler) countRoutes() {
 			continue
 		}
 		for _, a := range r.attachments {
-			a.on.routes[r] = true
+			a.on.routes++
 		}
 	}
 }
@@ -160,7 +160,7 @@ func (c *compiler) attachTo(r *route, p *parent) {
 		}
 		p.on = append(p.on, l)
 		if !slices.ContainsFunc(r.attachments, func(a *attachment) bool { return a.on == l }) {
-			r.attachments = append(r.attachments, &attachment{r, l, hosts})
+			r.attachments = append(r.attachments, &attachment{route: r, on: l, hosts: hosts})
 		}
 	}
 	switch {
@@ -176,12 +176,12 @@ func (c *compiler) attachTo(r *route, p *parent) {
 // hostsOn gives what a listener serves of a route's hostnames.
 func hostsOn(r *route, l *listener) []hostPair {
 	if len(r.hostnames) == 0 {
-		return []hostPair{{"", l.hostname}}
+		return []hostPair{{pattern: l.hostname}}
 	}
 	var out []hostPair
 	for _, h := range r.hostnames {
 		if p, ok := intersect(l.hostname, h); ok {
-			out = append(out, hostPair{h, p})
+			out = append(out, hostPair{own: h, pattern: p})
 		}
 	}
 	return out
@@ -190,20 +190,30 @@ func hostsOn(r *route, l *listener) []hostPair {
 // settleKinds takes routes off listeners where a route of the other kind has an
 // overlapping hostname and is older: HTTPRoutes and GRPCRoutes never share one.
 func (c *compiler) settleKinds() {
+	if len(c.ix.GRPCRoutes) == 0 || len(c.ix.HTTPRoutes) == 0 {
+		return // no listener takes TLSRoutes and others
+	}
 	kinds := map[*listener]map[string]bool{}
 	for _, r := range c.routes {
 		for _, a := range r.attachments {
 			if kinds[a.on] == nil {
 				kinds[a.on] = map[string]bool{}
 			}
-			kinds[a.on][r.kind] = true
+			if !kinds[a.on][r.kind] {
+				kinds[a.on][r.kind] = true
+			}
 		}
 	}
-	byAge := slices.Clone(c.routes)
+	byAge := make([]*route, 0, len(c.routes))
+	for _, r := range c.routes {
+		if slices.ContainsFunc(r.attachments, func(a *attachment) bool { return len(kinds[a.on]) > 1 }) {
+			byAge = append(byAge, r)
+		}
+	}
 	slices.SortStableFunc(byAge, func(a, b *route) int { return older(a.created(), b.created(), a.key, b.key) })
 	taken := map[*listener]map[string]*hostSet{}
 	for _, r := range byAge {
-		lost := map[*listener]bool{}
+		var lost map[*listener]bool
 		for _, a := range r.attachments {
 			if len(kinds[a.on]) < 2 {
 				continue
@@ -216,6 +226,9 @@ func (c *compiler) settleKinds() {
 				other = taken[a.on][kindHTTPRoute]
 			}
 			if slices.ContainsFunc(a.hosts, func(h hostPair) bool { return other.overlaps(h.pattern) }) {
+				if lost == nil {
+					lost = map[*listener]bool{}
+				}
 				lost[a.on] = true
 				continue
 			}
@@ -232,6 +245,11 @@ func (r *route) takeOff(lost map[*listener]bool) {
 	if len(lost) == 0 {
 		return
 	}
+	if r.kept != nil {
+		r.kept.forget() // what was lost depends on other routes
+		r.kept = nil
+	}
+	r.status, r.through = nil, nil
 	r.attachments = slices.DeleteFunc(r.attachments, func(a *attachment) bool { return lost[a.on] })
 	for i := range r.parents {
 		p := &r.parents[i]
@@ -280,41 +298,56 @@ func (s *hostSet) overlaps(p string) bool {
 
 // gateways gives the Gateways that serve the route, by name.
 func (r *route) gateways() []*gateway {
-	var out []*gateway
+	if r.through != nil {
+		return r.through
+	}
 	for _, a := range r.attachments {
-		if !slices.Contains(out, a.on.gw) {
-			out = append(out, a.on.gw)
+		if !slices.Contains(r.through, a.on.gw) {
+			r.through = append(r.through, a.on.gw)
 		}
 	}
-	return out
+	return r.through
 }
 
 // reportRoutes writes the status of all routes with a parent of ours.
 func (c *compiler) reportRoutes() {
+	c.rep.Routes = make([]RouteStatus, 0, len(c.routes))
 	for _, r := range c.routes {
 		if len(r.parents) == 0 {
 			continue
 		}
-		st := RouteStatus{Kind: r.kind, Namespace: r.namespace, Name: r.name}
-		gen := r.meta.Generation
-		for _, p := range r.parents {
-			accepted := p.rejected
-			if !accepted.any() {
-				accepted = r.invalid
-			}
-			ps := gwv1.RouteParentStatus{
-				ParentRef: p.ref, ControllerName: gwv1.GatewayController(c.opt.ControllerName),
-				Conditions: []metav1.Condition{
-					of(gwv1.RouteConditionAccepted, accepted, gwv1.RouteReasonAccepted, gen),
-					of(gwv1.RouteConditionResolvedRefs, r.unresolved, gwv1.RouteReasonResolvedRefs, gen),
-				},
-			}
-			if len(r.partial) > 0 {
-				ps.Conditions = append(ps.Conditions, condition(gwv1.RouteConditionPartiallyInvalid, true, gwv1.RouteReasonUnsupportedValue, gen,
-					"Dropped Rule: "+strings.Join(r.partial, "; ")))
-			}
-			st.Parents = append(st.Parents, ps)
+		if r.status == nil {
+			r.status = c.routeStatus(r)
 		}
-		c.rep.Routes = append(c.rep.Routes, st)
+		c.rep.Routes = append(c.rep.Routes, RouteStatus{r.kind, r.namespace, r.name, r.status})
 	}
+	if len(c.rep.Routes) == 0 {
+		c.rep.Routes = nil
+	}
+}
+
+// routeStatus gives the route's status for each parent. It depends on nothing but
+// how the route was attached and resolved.
+func (c *compiler) routeStatus(r *route) []gwv1.RouteParentStatus {
+	out := make([]gwv1.RouteParentStatus, 0, len(r.parents))
+	gen := r.meta.Generation
+	for _, p := range r.parents {
+		accepted := p.rejected
+		if !accepted.any() {
+			accepted = r.invalid
+		}
+		ps := gwv1.RouteParentStatus{
+			ParentRef: p.ref, ControllerName: gwv1.GatewayController(c.opt.ControllerName),
+			Conditions: []metav1.Condition{
+				of(gwv1.RouteConditionAccepted, accepted, gwv1.RouteReasonAccepted, gen),
+				of(gwv1.RouteConditionResolvedRefs, r.unresolved, gwv1.RouteReasonResolvedRefs, gen),
+			},
+		}
+		if len(r.partial) > 0 {
+			ps.Conditions = append(ps.Conditions, condition(gwv1.RouteConditionPartiallyInvalid, true, gwv1.RouteReasonUnsupportedValue, gen,
+				"Dropped Rule: "+strings.Join(r.partial, "; ")))
+		}
+		out = append(out, ps)
+	}
+	return out
 }

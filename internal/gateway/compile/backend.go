@@ -162,24 +162,34 @@ func (s *service) speak(kind string) problem {
 	return problem{}
 }
 
-// backendSet collects the table's backends, each once.
-type backendSet struct {
-	list     []ir.Backend
-	services []*service // of list
-	places   []int      // of list in the table, once it is sorted
-	index    map[string]int
-	// addresses remembers the endpoints of each Service port.
-	addresses map[servicePort][]string
+// backend is a service as listeners speak to it. While the frame and the Service
+// stay the same, so does it.
+type backend struct {
+	*service
+	table ir.Backend // without places
+	// ends is what table.Endpoints were read from, and sliced index.sliced of
+	// then.
+	ends   *portEndpoints
+	sliced int
+
+	run   int // the last that asked for it
+	place int // in the table of that run
+	gone  bool
 }
 
-func newBackendSet() backendSet {
-	return backendSet{index: map[string]int{}, addresses: map[servicePort][]string{}}
+// portEndpoints is what the EndpointSlices of a Service port came to.
+type portEndpoints struct {
+	port     string // its name
+	slices   []*discoveryv1.EndpointSlice
+	out      []string
+	warnings []string
 }
 
-// backend gives the place of a service as a listener speaks to it. The name is
-// that of the Service port, with what sets it apart behind it. Streams that are
-// still encrypted go on as they are, whatever a BackendTLSPolicy says.
-func (c *compiler) backend(s *service, on *listener) int {
+// backend gives a service as a listener speaks to it, and the policy that it was
+// found by, if any. The name is that of the Service port, with what sets it apart
+// behind it. Streams that are still encrypted go on as they are, whatever a
+// BackendTLSPolicy says.
+func (c *compiler) backend(s *service, on *listener) (*backend, *servicePort) {
 	g := on.gw
 	name := s.String()
 	switch {
@@ -189,10 +199,11 @@ func (c *compiler) backend(s *service, on *listener) int {
 		name += " h2"
 	}
 	var policy *backendPolicy
+	var by *servicePort
 	if !on.passthrough {
-		var by servicePort
-		if policy, by = c.tls.find(s); policy != nil {
-			c.tls.reach(by, g)
+		var at servicePort
+		if policy, at = c.tls.find(s); policy != nil {
+			by = &at
 		}
 	}
 	if policy != nil {
@@ -210,21 +221,52 @@ func (c *compiler) backend(s *service, on *listener) int {
 	if refusal != nil {
 		name += " refused"
 	}
-	if i, ok := c.backends.index[name]; ok {
-		return i
+	if b := c.backends[name]; b != nil && b.port == s.port {
+		return b, by
 	}
-	b := ir.Backend{Name: name, Protocol: s.protocol, Endpoints: c.endpoints(s)}
+	b := &backend{service: s, table: ir.Backend{Name: name, Protocol: s.protocol}}
 	if policy != nil {
-		b.TLS, b.Refuse = policy.backend(g)
+		b.table.TLS, b.table.Refuse = policy.backend(g)
 	}
 	if refusal != nil {
-		b.Refuse = refusal
+		b.table.Refuse = refusal
 	}
-	i := len(c.backends.list)
-	c.backends.list = append(c.backends.list, b)
-	c.backends.services = append(c.backends.services, s)
-	c.backends.index[name] = i
-	return i
+	if c.memo != nil && c.memo.backends[name] != nil {
+		b.ends = c.memo.backends[name].ends
+	}
+	c.backends[name] = b
+	return b, by
+}
+
+// ask notes that a rule asks for a backend, and gives it as it is known by.
+func (c *compiler) ask(b *backend) *backend {
+	if b.gone {
+		if known := c.backends[b.table.Name]; known != nil {
+			b = known
+		} else {
+			b.gone, c.backends[b.table.Name] = false, b
+		}
+	}
+	if b.run != c.run {
+		b.run = c.run
+		c.asked = append(c.asked, b)
+		c.readEnds(b)
+	}
+	return b
+}
+
+// readEnds brings the endpoints of a backend up to date: the ready addresses of
+// the Service port, sorted. Ports of one Service with the same name, or without,
+// have the same ones.
+func (c *compiler) readEnds(b *backend) {
+	if b.sliced == 0 || b.sliced != c.ix.sliced {
+		list := c.ix.endpoints[b.key]
+		if b.ends == nil || b.ends.port != b.port.Name || !slices.Equal(b.ends.slices, list) {
+			b.ends = readEndpoints(list, b.port.Name)
+		}
+		b.table.Endpoints, b.sliced = b.ends.out, c.ix.sliced
+	}
+	c.rep.Warnings = append(c.rep.Warnings, b.ends.warnings...)
 }
 
 // unsure refuses a backend of which something that decides could not be read, or
@@ -248,34 +290,9 @@ func (c *compiler) unsure(s *service, on *listener, policy *backendPolicy) *ir.R
 	return nil
 }
 
-// endpoints gives the ready addresses of a Service port, sorted. Ports of one
-// Service with the same name, or without, have the same ones.
-func (c *compiler) endpoints(s *service) []string {
-	at := servicePort{s.key, s.port.Name}
-	if known, ok := c.backends.addresses[at]; ok {
-		return known
-	}
-	list := c.ix.endpoints[s.key]
-	var e *portEndpoints
-	if c.memo != nil {
-		if known, ok := c.memo.endpoints.get(at); ok && slices.Equal(known.slices, list) {
-			e = known
-		}
-	}
-	if e == nil {
-		e = readEndpoints(list, s.port.Name)
-	}
-	if c.memo != nil {
-		c.memo.endpoints.put(at, e)
-	}
-	c.rep.Warnings = append(c.rep.Warnings, e.warnings...)
-	c.backends.addresses[at] = e.out
-	return e.out
-}
-
 // readEndpoints gives the ready addresses of a named port.
 func readEndpoints(list []*discoveryv1.EndpointSlice, port string) *portEndpoints {
-	e := &portEndpoints{slices: list}
+	e := &portEndpoints{port: port, slices: list}
 	warn := func(format string, args ...any) { e.warnings = append(e.warnings, fmt.Sprintf(format, args...)) }
 	for _, slice := range list {
 		if slice.AddressType == discoveryv1.AddressTypeFQDN {

@@ -96,7 +96,7 @@ type Options struct {
 // It never fails: see the package comment.
 func Compile(in Input, opt Options) (*ir.Table, *Report) {
 	c := newCompiler(in, opt, nil)
-	table := c.run()
+	table := c.compile()
 	return table, c.rep
 }
 
@@ -108,18 +108,16 @@ type compiler struct {
 	memo *memo      // nil for a run that stands alone
 	good *goodForms // likewise
 
-	gateways []*gateway // ours, by namespace and name
-	byName   map[key]*gateway
-	sets     map[key]*listenerSet // of our Gateways
-	routes   []*route             // by kind, namespace and name
+	*frame
+	run    int      // of the memo, or 1
+	routes []*route // by kind, namespace and name
 
 	policies  []*policy
 	attached  map[target]*policy // the policy in force on each target
-	tls       *backendPolicies
-	backends  backendSet
-	rules     []ir.Rule   // in the order of their making, sorted at the end
-	unread    *ir.Refusal // of every rule, where policies could not be read
-	explain   bool        // fill in explained
+	asked     []*backend         // the backends of the table, in the order of their making
+	rules     []*madeRule        // likewise
+	unread    *ir.Refusal        // of every rule, where policies could not be read
+	explain   bool               // fill in explained
 	explained []explainedRule
 }
 
@@ -131,11 +129,11 @@ func newCompiler(in Input, opt Options, m *memo) *compiler {
 		opt.DefaultAddresses = []string{defaultAddress}
 	}
 	c := &compiler{
-		opt: opt, ix: newIndex(in, m), rep: &Report{}, memo: m,
-		byName:   map[key]*gateway{},
-		sets:     map[key]*listenerSet{},
+		opt: opt, ix: newIndex(in, m), rep: &Report{}, memo: m, run: 1,
 		attached: map[target]*policy{},
-		backends: newBackendSet(),
+	}
+	if m != nil {
+		c.run = m.run
 	}
 	for _, u := range in.Unreadable {
 		c.rep.warn("objects of kind %s could not all be read: %s", u.Kind, u.Reason)
@@ -146,13 +144,11 @@ func newCompiler(in Input, opt Options, m *memo) *compiler {
 	return c
 }
 
-func (c *compiler) run() *ir.Table {
-	c.buildGateways()
+func (c *compiler) compile() *ir.Table {
+	c.buildFrame()
 	c.buildRoutes()
-	c.attachRoutes()
+	c.settleKinds()
 	c.buildPolicies()
-	c.tls = c.buildBackendPolicies()
-	c.resolveRoutes()
 	c.countRoutes()
 	table := c.assemble()
 	c.reportGateways()

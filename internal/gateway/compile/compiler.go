@@ -4,7 +4,6 @@ import (
 	"reflect"
 	"slices"
 
-	discoveryv1 "k8s.io/api/discovery/v1"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"bulwark.dev/bulwark/api/v1alpha1"
@@ -34,17 +33,18 @@ func NewCompiler(opt Options) *Compiler {
 // Compile is like the function of the same name.
 func (c *Compiler) Compile(in Input) (*ir.Table, *Report) {
 	if table, ok := c.onlyEndpoints(in); ok {
-		return table, c.last.report.clone()
+		return table, c.last.report.share()
 	}
 	run := newCompiler(in, c.opt, c.memo)
 	run.good = c.good
-	table := run.run()
+	table := run.compile()
 	c.memo.sweep()
+	c.memo.backends = run.backends
 	c.good.sweep(in.SecurityPolicies)
-	c.last = &lastRun{in: in.shallow(), table: table, report: run.rep, ports: run.ports()}
+	c.last = &lastRun{in: in.shallow(), table: table, report: run.rep}
 	c.last.asked, c.last.places = run.places()
 	c.last.stoodIn = run.stoodIn()
-	return table, run.rep.clone()
+	return table, run.rep.share()
 }
 
 // Distrust takes the policies behind a rule for invalid from now on, because a
@@ -79,8 +79,6 @@ type lastRun struct {
 	in     Input
 	table  *ir.Table
 	report *Report
-	// ports are the Service ports of the table's backends, in its order.
-	ports []servicePort
 	// places are those of asked, the Gateways that have one.
 	places []Placement
 	asked  []*gwv1.Gateway
@@ -132,15 +130,6 @@ func (c *compiler) places() (asked []*gwv1.Gateway, out []Placement) {
 	return asked, out
 }
 
-// ports gives the Service port of each of the table's backends, in its order.
-func (c *compiler) ports() []servicePort {
-	out := make([]servicePort, len(c.backends.services))
-	for from, s := range c.backends.services {
-		out[c.backends.places[from]] = servicePort{s.key, s.port.Name}
-	}
-	return out
-}
-
 // onlyEndpoints takes over the last table where nothing but endpoints changed,
 // as happens most in a cluster: routes and listeners stay the very same.
 func (c *Compiler) onlyEndpoints(in Input) (*ir.Table, bool) {
@@ -148,35 +137,29 @@ func (c *Compiler) onlyEndpoints(in Input) (*ir.Table, bool) {
 	if l == nil || l.stale || len(in.Unreadable) > 0 || !in.sameButEndpoints(&l.in) || !c.samePlaces(l) {
 		return nil, false
 	}
-	byService := map[key][]*discoveryv1.EndpointSlice{}
-	for _, s := range sorted(in.EndpointSlices) {
-		if svc := s.Labels[discoveryv1.LabelServiceName]; svc != "" {
-			k := key{s.Namespace, svc}
-			byService[k] = append(byService[k], s)
+	was := c.memo.lists.sliced
+	c.memo.lists.takeSlices(in.EndpointSlices)
+	if c.memo.lists.sliced == was {
+		return l.table, true
+	}
+	now := c.memo.lists.endpoints
+	list := c.memo.table.inTable
+	ends := make([]*portEndpoints, len(list))
+	for i, b := range list {
+		ends[i] = b.ends
+		if slices.Equal(now[b.key], b.ends.slices) {
+			continue
+		}
+		if ends[i] = readEndpoints(now[b.key], b.port.Name); len(ends[i].warnings)+len(b.ends.warnings) > 0 {
+			return nil, false // the report changes
 		}
 	}
 	backends := slices.Clone(l.table.Backends)
-	found := map[servicePort]*portEndpoints{}
-	for i, at := range l.ports {
-		e, ok := found[at]
-		if !ok {
-			var known bool
-			list := byService[at.key]
-			if e, known = c.memo.endpoints.get(at); !known || !slices.Equal(e.slices, list) {
-				if known && len(e.warnings) > 0 {
-					return nil, false
-				}
-				if e = readEndpoints(list, at.port); len(e.warnings) > 0 {
-					return nil, false // the report changes
-				}
-			}
-			found[at] = e
-		}
-		backends[i].Endpoints = e.out
+	for i, b := range list {
+		b.ends, b.sliced, b.table.Endpoints = ends[i], c.memo.lists.sliced, ends[i].out
+		backends[i].Endpoints = ends[i].out
 	}
-	for at, e := range found {
-		c.memo.endpoints.replace(at, e)
-	}
+	c.memo.table.backendsOut, c.memo.table.sliced = backends, c.memo.lists.sliced
 	l.in.EndpointSlices = slices.Clone(in.EndpointSlices)
 	l.table = &ir.Table{Listeners: l.table.Listeners, Rules: l.table.Rules, Backends: backends}
 	return l.table, true

@@ -51,7 +51,7 @@ type FieldExplanation struct {
 func Explain(in Input, opt Options, name string) (*Explanation, error) {
 	c := newCompiler(in, opt, nil)
 	c.explain = true
-	c.run()
+	c.compile()
 	var known, named []string
 	var found []*route
 	for _, r := range c.routes {

@@ -54,9 +54,11 @@ type index struct {
 	endpoints    map[key][]*discoveryv1.EndpointSlice // by Service
 	grants       map[grant]struct{}
 	unread       map[string]string // why a kind could not be read, or not all of it
-	uses         map[Use]struct{}  // what was looked up
+	uses         *useSet           // what was looked up
 	memo         *memo
 	tracing      *trace // notes what is looked up, where set
+	// looked and sliced are those of lists; 0 in a run that stands alone.
+	looked, sliced int
 }
 
 // grant is one permission of a ReferenceGrant. An empty name permits all.
@@ -68,30 +70,18 @@ type grant struct {
 
 func newIndex(in Input, m *memo) *index {
 	ix := &index{
-		memo: m,
-		Input: Input{
-			GatewayClasses:     sorted(in.GatewayClasses),
-			Gateways:           sorted(in.Gateways),
-			HTTPRoutes:         sorted(in.HTTPRoutes),
-			GRPCRoutes:         sorted(in.GRPCRoutes),
-			TLSRoutes:          sorted(in.TLSRoutes),
-			ListenerSets:       sorted(in.ListenerSets),
-			ReferenceGrants:    sorted(in.ReferenceGrants),
-			BackendTLSPolicies: sorted(in.BackendTLSPolicies),
-			SecurityPolicies:   sorted(in.SecurityPolicies),
-			Services:           sorted(in.Services),
-			EndpointSlices:     sorted(in.EndpointSlices),
-			Secrets:            sorted(in.Secrets),
-			ConfigMaps:         sorted(in.ConfigMaps),
-			Namespaces:         sorted(in.Namespaces),
-		},
+		memo:       m,
 		classes:    map[string]*gwv1.GatewayClass{},
-		inSpace:    map[string][]*corev1.Secret{},
 		namespaces: map[string]labels.Set{},
-		endpoints:  map[key][]*discoveryv1.EndpointSlice{},
 		grants:     map[grant]struct{}{},
 		unread:     map[string]string{},
-		uses:       map[Use]struct{}{},
+	}
+	if m == nil {
+		ix.order(in, &lists{}, newUseSet())
+	} else {
+		m.run++
+		ix.order(in, &m.lists, m.uses)
+		ix.looked, ix.sliced = m.lists.looked, m.lists.sliced
 	}
 	for _, u := range in.Unreadable {
 		ix.unread[u.Kind] = u.Reason
@@ -99,27 +89,69 @@ func newIndex(in Input, m *memo) *index {
 	for _, c := range ix.GatewayClasses {
 		ix.classes[c.Name] = c
 	}
-	ix.gateways = byKey(ix.Gateways)
-	ix.listenerSets = byKey(ix.ListenerSets)
-	ix.services = byKey(ix.Services)
-	ix.secrets = byKey(ix.Secrets)
-	ix.configMaps = byKey(ix.ConfigMaps)
-	for _, s := range ix.Secrets {
-		ix.inSpace[s.Namespace] = append(ix.inSpace[s.Namespace], s)
-	}
 	for _, n := range ix.Namespaces {
 		ix.namespaces[n.Name] = n.Labels
-	}
-	for _, s := range ix.EndpointSlices {
-		if svc := s.Labels[discoveryv1.LabelServiceName]; svc != "" {
-			k := key{s.Namespace, svc}
-			ix.endpoints[k] = append(ix.endpoints[k], s)
-		}
 	}
 	for _, g := range ix.ReferenceGrants {
 		ix.addGrant(g)
 	}
 	return ix
+}
+
+// order sorts the input and makes the lookups of it, or takes over those of l.
+func (ix *index) order(in Input, l *lists, uses *useSet) {
+	ix.uses = uses
+	uses.start()
+	ix.GatewayClasses, _ = l.classes.take(in.GatewayClasses)
+	ix.Gateways, _ = l.gateways.take(in.Gateways)
+	ix.HTTPRoutes, _ = l.http.take(in.HTTPRoutes)
+	ix.GRPCRoutes, _ = l.grpc.take(in.GRPCRoutes)
+	ix.TLSRoutes, _ = l.tls.take(in.TLSRoutes)
+	ix.ListenerSets, _ = l.sets.take(in.ListenerSets)
+	ix.ReferenceGrants, _ = l.grants.take(in.ReferenceGrants)
+	ix.BackendTLSPolicies, _ = l.backendTLS.take(in.BackendTLSPolicies)
+	ix.SecurityPolicies, _ = l.policies.take(in.SecurityPolicies)
+	ix.Namespaces, _ = l.namespaces.take(in.Namespaces)
+	var services, secrets, configMaps bool
+	ix.Services, services = l.services.take(in.Services)
+	ix.Secrets, secrets = l.secrets.take(in.Secrets)
+	ix.ConfigMaps, configMaps = l.configMaps.take(in.ConfigMaps)
+	if services || secrets || configMaps {
+		l.looked++
+	}
+	if secrets {
+		l.inSpace = map[string][]*corev1.Secret{}
+		for _, s := range ix.Secrets {
+			l.inSpace[s.Namespace] = append(l.inSpace[s.Namespace], s)
+		}
+	}
+	ix.EndpointSlices = l.takeSlices(in.EndpointSlices)
+	ix.gateways, ix.listenerSets = l.gateways.byKey(), l.sets.byKey()
+	ix.services, ix.secrets, ix.configMaps = l.services.byKey(), l.secrets.byKey(), l.configMaps.byKey()
+	ix.inSpace, ix.endpoints = l.inSpace, l.endpoints
+}
+
+// takeSlices gives the EndpointSlices in order and keeps them by Service.
+func (l *lists) takeSlices(in []*discoveryv1.EndpointSlice) []*discoveryv1.EndpointSlice {
+	out, changed := l.slices.take(in)
+	if !changed {
+		return out
+	}
+	l.sliced++
+	l.endpoints = make(map[key][]*discoveryv1.EndpointSlice, len(l.endpoints))
+	for i, s := range out {
+		svc := s.Labels[discoveryv1.LabelServiceName]
+		if svc == "" {
+			continue
+		}
+		k := key{s.Namespace, svc}
+		if list := l.endpoints[k]; list != nil {
+			l.endpoints[k] = append(list, s)
+		} else {
+			l.endpoints[k] = out[i : i+1 : i+1] // most Services have one
+		}
+	}
+	return out
 }
 
 func (ix *index) addGrant(g *gwv1.ReferenceGrant) {
@@ -205,7 +237,10 @@ func sorted[T object](in []T) []T {
 			out = append(out, o)
 		}
 	}
-	slices.SortFunc(out, func(a, b T) int { return keyOf(a).compare(keyOf(b)) })
+	byName := func(a, b T) int { return keyOf(a).compare(keyOf(b)) }
+	if !slices.IsSortedFunc(out, byName) { // as they are mostly
+		slices.SortFunc(out, byName)
+	}
 	return out
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"k8s.io/apimachinery/pkg/types"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"bulwark.dev/bulwark/api/v1alpha1"
@@ -13,23 +14,26 @@ import (
 // What is kept is the object, not what was made of it: a credential that was
 // revoked since then does not come back with it.
 type goodForms struct {
-	last map[string][2]*v1alpha1.SecurityPolicy // by policyID, the latest first
+	last map[policyID][2]*v1alpha1.SecurityPolicy // the latest first
 	// bad are the objects that were found to be broken elsewhere, and why.
 	bad map[*v1alpha1.SecurityPolicy]string
 }
 
 func newGoodForms() *goodForms {
-	return &goodForms{last: map[string][2]*v1alpha1.SecurityPolicy{}, bad: map[*v1alpha1.SecurityPolicy]string{}}
+	return &goodForms{last: map[policyID][2]*v1alpha1.SecurityPolicy{}, bad: map[*v1alpha1.SecurityPolicy]string{}}
 }
 
 // policyID tells an object from one of the same name that was made anew.
-func policyID(obj *v1alpha1.SecurityPolicy) string {
-	return keyOf(obj).String() + " " + string(obj.UID)
+type policyID struct {
+	key
+	uid types.UID
 }
+
+func idOf(obj *v1alpha1.SecurityPolicy) policyID { return policyID{keyOf(obj), obj.UID} }
 
 // keep remembers a form that is good.
 func (g *goodForms) keep(obj *v1alpha1.SecurityPolicy) {
-	id := policyID(obj)
+	id := idOf(obj)
 	if l := g.last[id]; l[0] != obj {
 		g.last[id] = [2]*v1alpha1.SecurityPolicy{obj, l[0]}
 	}
@@ -39,7 +43,7 @@ func (g *goodForms) keep(obj *v1alpha1.SecurityPolicy) {
 // good. There is none where that is obj itself: what it names broke since, and
 // nobody asks for the form before it any more. Nil means none.
 func (g *goodForms) before(obj *v1alpha1.SecurityPolicy) *v1alpha1.SecurityPolicy {
-	for _, o := range g.last[policyID(obj)] {
+	for _, o := range g.last[idOf(obj)] {
 		if o == nil {
 			continue
 		}
@@ -56,10 +60,10 @@ func (g *goodForms) before(obj *v1alpha1.SecurityPolicy) *v1alpha1.SecurityPolic
 
 // sweep forgets policies that are no longer there.
 func (g *goodForms) sweep(objects []*v1alpha1.SecurityPolicy) {
-	there := make(map[string]bool, len(objects))
+	there := make(map[policyID]bool, len(objects))
 	for _, o := range objects {
 		if o != nil {
-			there[policyID(o)] = true
+			there[idOf(o)] = true
 		}
 	}
 	for id := range g.last {
@@ -68,7 +72,7 @@ func (g *goodForms) sweep(objects []*v1alpha1.SecurityPolicy) {
 		}
 	}
 	for o := range g.bad {
-		if !there[policyID(o)] {
+		if !there[idOf(o)] {
 			delete(g.bad, o)
 		}
 	}
@@ -117,16 +121,23 @@ type formed struct {
 // forms gives the policy's targets. Where an earlier form stands in, it does so
 // where it was in force before; targets that are new get the broken one.
 func (p *policy) forms() []formed {
+	if p.standIn == nil {
+		if p.own == nil {
+			p.own = make([]formed, 0, len(p.obj.Spec.TargetRefs))
+			for _, ref := range p.obj.Spec.TargetRefs {
+				p.own = append(p.own, formed{ref, p})
+			}
+		}
+		return p.own
+	}
 	var out []formed
 	was := map[string]bool{}
 	nameOf := func(r gwv1.LocalPolicyTargetReferenceWithSectionName) string {
 		return string(r.Group) + " " + string(r.Kind) + " " + string(r.Name) + " " + or(r.SectionName, "")
 	}
-	if p.standIn != nil {
-		for _, ref := range p.standIn.obj.Spec.TargetRefs {
-			was[nameOf(ref)] = true
-			out = append(out, formed{ref, p.standIn})
-		}
+	for _, ref := range p.standIn.obj.Spec.TargetRefs {
+		was[nameOf(ref)] = true
+		out = append(out, formed{ref, p.standIn})
 	}
 	for _, ref := range p.obj.Spec.TargetRefs {
 		if !was[nameOf(ref)] {

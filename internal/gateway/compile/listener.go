@@ -33,10 +33,13 @@ type listener struct {
 	// unplaced is why a valid listener cannot be bound where it was placed.
 	unplaced problem
 
-	kinds    []string // of routes that may attach, without repetition
-	routes   map[*route]bool
-	patterns map[string][]*entry
-	policy   *policy
+	kinds []string // of routes that may attach, without repetition
+	hosts hostPlaces
+
+	// What the routes and policies of a run come to.
+	routes     int32 // that are attached
+	asksClient bool
+	policy     *policy
 }
 
 // problem is why a condition is not the good one. The zero problem is none.
@@ -112,7 +115,6 @@ func (l *listener) unresolve(reason gwv1.ListenerConditionReason, why string) {
 func (c *compiler) newListener(g *gateway, set *listenerSet, spec *gwv1.Listener) *listener {
 	l := &listener{
 		gw: g, set: set, spec: spec, name: g.String() + "/" + string(spec.Name),
-		routes: map[*route]bool{}, patterns: map[string][]*entry{},
 	}
 	if set != nil {
 		l.name = g.String() + "/" + set.String() + "/" + string(spec.Name)
@@ -241,7 +243,7 @@ func (l *listener) status() gwv1.ListenerStatus {
 	}
 	group := gwv1.Group(gatewayGroup)
 	st := gwv1.ListenerStatus{
-		Name: l.spec.Name, SupportedKinds: []gwv1.RouteGroupKind{}, AttachedRoutes: int32(min(len(l.routes), 1<<31-1)),
+		Name: l.spec.Name, SupportedKinds: []gwv1.RouteGroupKind{}, AttachedRoutes: l.routes,
 	}
 	for _, k := range l.kinds {
 		st.SupportedKinds = append(st.SupportedKinds, gwv1.RouteGroupKind{Group: &group, Kind: gwv1.Kind(k)})

@@ -30,7 +30,7 @@ type entry struct {
 	route       *route
 	host        string
 	rule, place int // in the route, and in the rule
-	to          int // index in compiler.rules
+	to          int // index in place.now
 }
 
 // before orders the entries of one host: the more specific hostname of the

@@ -29,6 +29,9 @@ type policy struct {
 	targets  []policyTarget
 	// standIn is an earlier form that is in force in place of this one.
 	standIn *policy
+
+	own  []formed // its targets where nothing stands in, once they were asked for
+	said said     // its last status
 }
 
 // target is what a policy attaches to: a Gateway, one of its listeners, a route
@@ -55,10 +58,8 @@ var policyTargets = []string{kindGateway, kindListenerSet, kindHTTPRoute, kindGR
 // buildPolicies judges all SecurityPolicies and settles which is in force on
 // each target.
 func (c *compiler) buildPolicies() {
-	routes := map[target]*route{}
-	for _, r := range c.routes {
-		routes[target{kind: r.kind, key: r.key}] = r
-	}
+	routes := c.targets()
+	c.policies = make([]*policy, 0, len(c.ix.SecurityPolicies))
 	for _, obj := range c.ix.SecurityPolicies {
 		c.policies = append(c.policies, c.judgeWithPast(obj))
 	}
@@ -85,6 +86,31 @@ func (c *compiler) buildPolicies() {
 			p.targets = append(p.targets, t)
 		}
 	}
+}
+
+// byTarget finds routes, for policies, and is kept from run to run.
+type byTarget struct {
+	routes []*route
+	by     map[target]*route
+}
+
+// targets gives all routes as policies name them.
+func (c *compiler) targets() map[target]*route {
+	b := &byTarget{}
+	if c.memo != nil {
+		b = &c.memo.byTarget
+	}
+	named := func(r *route) target { return target{kind: r.kind, key: r.key} }
+	if len(b.routes) != len(c.routes) || !slices.EqualFunc(b.routes, c.routes, func(x, y *route) bool { return x == y || named(x) == named(y) }) {
+		b.routes, b.by = nil, make(map[target]*route, len(c.routes))
+	}
+	for i, r := range c.routes {
+		if b.routes == nil || b.routes[i] != r {
+			b.by[named(r)] = r
+		}
+	}
+	b.routes = c.routes
+	return b.by
 }
 
 // String gives "Kind namespace/name" and the section.

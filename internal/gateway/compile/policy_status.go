@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -9,16 +10,52 @@ import (
 
 // reportPolicies writes the status of all policies.
 func (c *compiler) reportPolicies() {
+	c.rep.Policies = make([]PolicyStatus, 0, len(c.tls.all)+len(c.policies))
 	for _, p := range c.tls.all {
-		c.rep.Policies = append(c.rep.Policies, p.status(c.opt.ControllerName, c.tls.reached))
+		st := p.status(c.opt.ControllerName, c.tls.reached)
+		st.capped()
+		c.rep.Policies = append(c.rep.Policies, st)
 	}
-	routes := map[target]*route{}
-	for _, r := range c.routes {
-		routes[target{kind: r.kind, key: r.key}] = r
-	}
+	routes := c.targets()
 	for _, p := range c.policies {
-		c.rep.Policies = append(c.rep.Policies, p.status(c.opt.ControllerName, routes))
+		c.rep.Policies = append(c.rep.Policies, p.statusOnce(c.opt.ControllerName, routes))
 	}
+	if len(c.rep.Policies) == 0 {
+		c.rep.Policies = nil
+	}
+}
+
+// said is a status and what it was made of.
+type said struct {
+	problems []string
+	targets  []policyTarget
+	through  [][]*gateway // of the targets that are routes
+	status   PolicyStatus
+}
+
+// statusOnce is status, taken over where it says the same: the policy's problems,
+// its targets and what was lost there, and the Gateways of those that are routes.
+func (p *policy) statusOnce(controller string, routes map[target]*route) PolicyStatus {
+	of := func(t *policyTarget) []*gateway {
+		if r := routes[target{kind: t.kind, key: t.key}]; r != nil {
+			return r.gateways()
+		}
+		return nil
+	}
+	same := p.said.status.Name != "" && slices.Equal(p.said.problems, p.problems) && slices.Equal(p.said.targets, p.targets)
+	for i := 0; same && i < len(p.targets); i++ {
+		same = sameList(p.said.through[i], of(&p.targets[i]))
+	}
+	if same {
+		return p.said.status
+	}
+	p.said = said{problems: slices.Clone(p.problems), targets: slices.Clone(p.targets)}
+	for i := range p.targets {
+		p.said.through = append(p.said.through, of(&p.targets[i]))
+	}
+	p.said.status = p.status(controller, routes)
+	p.said.status.capped()
+	return p.said.status
 }
 
 // status gives the policy's conditions for each Gateway that it reaches, or for

@@ -13,7 +13,8 @@ import (
 
 // Report says of every object what became of it, as the conditions that go into
 // its status, without transition times: whoever writes the status knows them.
-// It is plain data, and not safe for changes by several goroutines.
+// It is plain data, not safe for changes by several goroutines. Reports of one
+// Compiler share what is equal in them: only Refuse may change one.
 type Report struct {
 	Classes  []ClassStatus
 	Gateways []GatewayStatus
@@ -36,6 +37,8 @@ type Report struct {
 	// Ports are, for each Gateway of ours that is served, the ports of its valid
 	// listeners (those of ListenerSets included), sorted.
 	Ports []GatewayPorts
+
+	own bool // Rules and Policies are shared with no other report
 }
 
 // ListenerSetStatus is the status of a ListenerSet and its listeners.
@@ -86,91 +89,6 @@ type RuleStatus struct {
 	Refused  string
 }
 
-// Line is one row of the report as a table.
-type Line struct {
-	Object    string `json:"object"` // "Kind namespace/name"
-	Section   string `json:"section,omitempty"`
-	Condition string `json:"condition,omitempty"` // empty for a warning
-	Status    string `json:"status,omitempty"`
-	Reason    string `json:"reason,omitempty"`
-	Message   string `json:"message,omitempty"`
-	// Bad says that something is not served as asked for.
-	Bad bool `json:"bad,omitempty"`
-}
-
-// Lines gives the report row by row, always in the same order.
-func (r *Report) Lines() []Line { return r.lines(false) }
-
-// Bad gives those of Lines that are bad. Where all is well it costs little,
-// however much there is.
-func (r *Report) Bad() []Line { return r.lines(true) }
-
-func (r *Report) lines(onlyBad bool) []Line {
-	var out []Line
-	add := func(object, section string, conditions []metav1.Condition) {
-		for _, c := range conditions {
-			if l := (Line{object, section, c.Type, string(c.Status), c.Reason, c.Message, bad(c)}); l.Bad || !onlyBad {
-				out = append(out, l)
-			}
-		}
-	}
-	// Names are made for what is told only: there are thousands of routes.
-	passed := func(conditions []metav1.Condition) bool { return onlyBad && !slices.ContainsFunc(conditions, bad) }
-	for _, c := range r.Classes {
-		add("GatewayClass "+c.Name, "", c.Conditions)
-	}
-	for _, g := range r.Gateways {
-		name := "Gateway " + g.Namespace + "/" + g.Name
-		add(name, "", g.Status.Conditions)
-		for _, l := range g.Status.Listeners {
-			add(name, "listener "+string(l.Name), l.Conditions)
-		}
-	}
-	for _, o := range r.ListenerSets {
-		name := kindListenerSet + " " + o.Namespace + "/" + o.Name
-		add(name, "", o.Status.Conditions)
-		for _, l := range o.Status.Listeners {
-			add(name, "listener "+string(l.Name), l.Conditions)
-		}
-	}
-	for _, o := range r.Routes {
-		for _, p := range o.Parents {
-			if !passed(p.Conditions) {
-				add(o.Kind+" "+o.Namespace+"/"+o.Name, "parent "+refString(p.ParentRef, o.Namespace), p.Conditions)
-			}
-		}
-	}
-	for _, l := range r.Dangling {
-		if l.Bad || !onlyBad {
-			out = append(out, l)
-		}
-	}
-	for _, o := range r.Policies {
-		for _, a := range o.Ancestors {
-			if !passed(a.Conditions) {
-				add(o.Kind+" "+o.Namespace+"/"+o.Name, "for "+refString(a.AncestorRef, o.Namespace), a.Conditions)
-			}
-		}
-	}
-	for _, o := range r.Rules {
-		if o.Refused != "" {
-			out = append(out, Line{"Rule " + o.ID, "", "Refused", "True", fmt.Sprint(o.Status), o.Refused, true})
-		}
-	}
-	if onlyBad {
-		return out
-	}
-	for _, w := range r.Warnings {
-		out = append(out, Line{Object: "Warning", Message: w})
-	}
-	return out
-}
-
-// OK reports whether everything is served as asked for. Warnings do not count.
-func (r *Report) OK() bool {
-	return len(r.Bad()) == 0
-}
-
 // String gives the report as an aligned table for people: "ok" for what is
 // served as asked for, and else only what is not. Lines has everything.
 func (r *Report) String() string {
@@ -218,6 +136,9 @@ func (r *Report) Refuse(ruleID, reason string) {
 	if i < 0 {
 		return
 	}
+	if !r.own {
+		r.Rules, r.Policies, r.own = slices.Clone(r.Rules), slices.Clone(r.Policies), true
+	}
 	rule := &r.Rules[i]
 	if rule.Refused == "" {
 		rule.Refused, rule.Status = reason, statusBroken
@@ -228,8 +149,10 @@ func (r *Report) Refuse(ruleID, reason string) {
 		if !slices.Contains(blamed, p.Kind+" "+p.Namespace+"/"+p.Name) {
 			continue
 		}
+		p.Ancestors = slices.Clone(p.Ancestors)
 		for k := range p.Ancestors {
 			a := &p.Ancestors[k]
+			a.Conditions = slices.Clone(a.Conditions)
 			for n := range a.Conditions {
 				c := &a.Conditions[n]
 				c.Status, c.Reason, c.Message = metav1.ConditionFalse, string(gwv1.PolicyReasonInvalid), reason
@@ -256,18 +179,10 @@ func (r *Report) blame(ruleID, reason string) []string {
 	return named
 }
 
-// clone copies what Refuse changes.
-func (r *Report) clone() *Report {
+// share gives a report that Refuse may change.
+func (r *Report) share() *Report {
 	out := *r
-	out.Rules = slices.Clone(r.Rules)
-	out.Policies = slices.Clone(r.Policies)
-	for i := range out.Policies {
-		p := &out.Policies[i]
-		p.Ancestors = slices.Clone(p.Ancestors)
-		for j := range p.Ancestors {
-			p.Ancestors[j].Conditions = slices.Clone(p.Ancestors[j].Conditions)
-		}
-	}
+	out.own = false
 	return &out
 }
 
@@ -327,15 +242,14 @@ func (p *PolicyStatus) capped() {
 
 // finish puts the report into its one order.
 func (r *Report) finish() {
-	for i := range r.Policies {
-		r.Policies[i].capped()
-	}
 	slices.Sort(r.Warnings)
 	r.Warnings = slices.Compact(r.Warnings)
 }
 
 // bad reports whether a condition says that something is not as asked for.
-func bad(c metav1.Condition) bool {
+func bad(c metav1.Condition) bool { return isBad(&c) }
+
+func isBad(c *metav1.Condition) bool {
 	switch c.Type {
 	case string(gwv1.ListenerConditionConflicted), string(gwv1.RouteConditionPartiallyInvalid):
 		return c.Status == metav1.ConditionTrue

@@ -96,3 +96,55 @@ func TestInputStays(t *testing.T) {
 		t.Error("the input changed")
 	}
 }
+
+// TestOKAllocatesNothing asks a large report whether all is well, as happens on
+// every change.
+func TestOKAllocatesNothing(t *testing.T) {
+	_, r := Compile(manyRoutes(t, 100, false), Options{})
+	if !r.OK() || len(r.Bad()) > 0 {
+		t.Fatal(r)
+	}
+	if n := testing.AllocsPerRun(10, func() { r.OK() }); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+	r.Routes[99].Parents[0].Conditions[1].Status = "False"
+	if bad := r.Bad(); r.OK() || len(bad) != 1 || bad[0].Object != "HTTPRoute ns49/r0099" || bad[0].Section != "parent infra/public" {
+		t.Errorf("%v", bad)
+	}
+}
+
+// TestCompilerShares changes one route and one policy of many: all others keep
+// the very statuses that they had, and a refusal stays in one report.
+func TestCompilerShares(t *testing.T) {
+	in := manyRoutes(t, 100, false)
+	c := NewCompiler(Options{})
+	oldTable, old := c.Compile(in)
+	in.HTTPRoutes[5], in.SecurityPolicies[1] = in.HTTPRoutes[5].DeepCopy(), in.SecurityPolicies[1].DeepCopy()
+	table, r := c.Compile(in)
+	others, parts := 0, 0
+	for i := range r.Routes {
+		if sameList(r.Routes[i].Parents, old.Routes[i].Parents) {
+			others++
+		}
+	}
+	for i := range r.Policies {
+		if sameList(r.Policies[i].Ancestors, old.Policies[i].Ancestors) {
+			others++
+		}
+	}
+	for i := range table.Rules {
+		if sameList(table.Rules[i].Backends, oldTable.Rules[i].Backends) && sameList(table.Rules[i].Policy, oldTable.Rules[i].Policy) {
+			parts++
+		}
+	}
+	if others != 99+10 {
+		t.Errorf("%d statuses of 111 were taken over", others)
+	}
+	if parts != 2*98 { // not the rules of the route, nor of the one whose policy changed
+		t.Errorf("%d rules of 200 were taken over", parts)
+	}
+	old.Refuse(old.Rules[0].ID, "x")
+	if old.OK() || !r.OK() {
+		t.Error("a refusal stands in another report, or in none")
+	}
+}

@@ -36,8 +36,11 @@ type route struct {
 	partial           []string
 	warnings          []string
 
+	kept        *keptRoute // nil where nothing of it may be taken over
 	parents     []parent
 	attachments []*attachment
+	through     []*gateway               // see gateways
+	status      []gwv1.RouteParentStatus // once it was made
 	policy      *policy
 	misnamed    string // a policy that names a rule which is not there
 }
@@ -65,17 +68,17 @@ func (r *route) id(n int) string {
 	return r.kind + "/" + r.namespace + "/" + r.name + "/" + strconv.Itoa(n)
 }
 
-// buildRoutes brings all routes into their common form.
+// buildRoutes brings all routes into their common form, attached and resolved.
 func (c *compiler) buildRoutes() {
 	c.routes = make([]*route, 0, len(c.ix.GRPCRoutes)+len(c.ix.HTTPRoutes)+len(c.ix.TLSRoutes))
 	for _, o := range c.ix.GRPCRoutes {
-		c.routes = append(c.routes, parsed(c.memo, o, grpcRoute))
+		addRoute(c, o, grpcRoute)
 	}
 	for _, o := range c.ix.HTTPRoutes {
-		c.routes = append(c.routes, parsed(c.memo, o, httpRoute))
+		addRoute(c, o, httpRoute)
 	}
 	for _, o := range c.ix.TLSRoutes {
-		c.routes = append(c.routes, parsed(c.memo, o, tlsRoute))
+		addRoute(c, o, tlsRoute)
 	}
 }
 
@@ -284,26 +287,24 @@ func (u *rule) retry(spec *gwv1.HTTPRouteRetry) {
 	u.base.Retry = out
 }
 
-// resolveRoutes finds the backends of the routes that are ours.
-func (c *compiler) resolveRoutes() {
-	for _, r := range c.routes {
-		if len(r.parents) == 0 {
-			continue
+// resolveRoute finds the backends of a route that is ours.
+func (c *compiler) resolveRoute(r *route) {
+	if len(r.parents) == 0 {
+		return
+	}
+	c.rep.Warnings = append(c.rep.Warnings, r.warnings...)
+	bad := 0
+	for i, u := range r.rules {
+		c.resolveMirrors(r, u)
+		c.resolveBackends(r, u)
+		if u.refusal.any() {
+			bad++
+			r.partial = append(r.partial, fmt.Sprintf("rule %d: %s", i, u.refusal.why))
 		}
-		c.rep.Warnings = append(c.rep.Warnings, r.warnings...)
-		bad := 0
-		for i, u := range r.rules {
-			c.resolveMirrors(r, u)
-			c.resolveBackends(r, u)
-			if u.refusal.any() {
-				bad++
-				r.partial = append(r.partial, fmt.Sprintf("rule %d: %s", i, u.refusal.why))
-			}
-		}
-		if bad == len(r.rules) && !r.invalid.any() {
-			r.invalid = r.rules[0].refusal
-			r.partial = nil
-		}
+	}
+	if bad == len(r.rules) && !r.invalid.any() {
+		r.invalid = r.rules[0].refusal
+		r.partial = nil
 	}
 }
 

@@ -80,11 +80,11 @@ const sourceKey = "request.sourceIP"
 
 // streams gives the server names of a listener of protocol TLS: of several
 // routes for one the first in order has it.
-func (l *listener) streams(rules []int) []ir.Stream {
+func (l *listener) streams(run int, rules []int) []ir.Stream {
 	var out []ir.Stream
-	for _, p := range l.sortedPatterns() {
-		first := slices.MinFunc(l.patterns[p], before)
-		out = append(out, ir.Stream{Pattern: p, Rule: rules[first.to]})
+	for _, p := range l.hosts.sorted(run) {
+		first := slices.MinFunc(p.entries(), before)
+		out = append(out, ir.Stream{Pattern: p.pattern, Rule: p.lead(first).to(rules)})
 	}
 	return out
 }

@@ -19,13 +19,13 @@ const (
 )
 
 // use notes that the outcome depends on an object, there or not.
-func (ix *index) use(kind string, k key) { ix.uses[Use{kind, k.namespace, k.name}] = struct{}{} }
+func (ix *index) use(kind string, k key) *used { return ix.uses.add(Use{kind, k.namespace, k.name}) }
 
 // look notes the use of an object that is looked up by name.
 func (ix *index) look(kind string, k key) {
-	ix.use(kind, k)
+	u := ix.use(kind, k)
 	if ix.tracing != nil {
-		ix.tracing.objects = append(ix.tracing.objects, looked{kind, k, ix.object(kind, k)})
+		ix.tracing.objects = append(ix.tracing.objects, looked{kind, k, ix.object(kind, k), u})
 	}
 }
 
@@ -77,7 +77,7 @@ func (ix *index) configMap(k key) (*corev1.ConfigMap, error) {
 
 // service looks a Service up.
 func (ix *index) service(k key) (*corev1.Service, error) {
-	ix.use(kindService, k)
+	ix.look(kindService, k)
 	if s, ok := ix.services[k]; ok {
 		return s, nil
 	}
@@ -86,12 +86,7 @@ func (ix *index) service(k key) (*corev1.Service, error) {
 
 // reportUses writes what was looked up, and where our Gateways listen.
 func (c *compiler) reportUses() {
-	for u := range c.ix.uses {
-		c.rep.Uses = append(c.rep.Uses, u)
-	}
-	slices.SortFunc(c.rep.Uses, func(a, b Use) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-	})
+	c.rep.Uses = c.ix.uses.list()
 	for _, g := range c.gateways {
 		if g.refused != "" {
 			continue
