@@ -59,8 +59,8 @@ type statusError struct {
 
 func (e *statusError) Error() string { return fmt.Sprintf("status %d: %s", e.code, e.text) }
 
-// call sends body, JSON of what contentType says, and reads the answer into
-// into where that is not nil.
+// call sends body, JSON of what contentType says, and decodes the answer
+// where into is not nil.
 func call(ctx context.Context, method, path, contentType string, body, into any) error {
 	a, err := connect()
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"math/big"
 	"testing"
 	"time"
@@ -77,9 +78,7 @@ type claims map[string]any
 func (s *signer) token(t *testing.T, typ string, c claims) string {
 	t.Helper()
 	all := claims{"iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix()}
-	for k, v := range c {
-		all[k] = v
-	}
+	maps.Copy(all, c)
 	sig, err := jose.NewSigner(jose.SigningKey{Algorithm: s.alg, Key: jose.JSONWebKey{Key: s.key, KeyID: s.kid}}, (&jose.SignerOptions{}).WithType(jose.ContentType(typ)))
 	if err != nil {
 		t.Fatal(err)
@@ -198,4 +197,27 @@ func tlsSecret(t *testing.T, namespace, name string, c tls.Certificate) string {
 	return fmt.Sprintf(`{"apiVersion":"v1","kind":"Secret","type":"kubernetes.io/tls","metadata":{"name":%q,"namespace":%q},"stringData":{"tls.crt":%q,"tls.key":%q}}
 ---
 `, name, namespace, certPEM(c), keyPEM(t, c))
+}
+
+func pemBytes(t *testing.T, text []byte) []byte {
+	t.Helper()
+	block, _ := pem.Decode(text)
+	if block == nil {
+		t.Fatal("not PEM")
+	}
+	return block.Bytes
+}
+
+// ecKey reads a private key in PEM.
+func ecKey(t *testing.T, text []byte) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := x509.ParsePKCS8PrivateKey(pemBytes(t, text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ec, ok := key.(*ecdsa.PrivateKey)
+	if !ok {
+		t.Fatalf("key of type %T", key)
+	}
+	return ec
 }

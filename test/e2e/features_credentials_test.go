@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -46,9 +47,7 @@ authorization:
 						"iss": "lab", "aud": []string{"lab"}, "person": claims{"mail": "rita@lab.test"},
 						"realm": claims{"teams": []string{"staff"}, "roles": []string{"reader"}},
 					}
-					for k, v := range edit {
-						all[k] = v
-					}
+					maps.Copy(all, edit)
 					return request{path: path, fields: []string{"X-Token: " + s.token(t, typ, all)}}
 				}
 				a := c.want(200, "good token", token(key, "at+jwt", nil))

@@ -17,7 +17,7 @@ import (
 // it sets.
 func fieldsOf(typ reflect.Type, v reflect.Value, at string, into map[string]bool) {
 	whole := !v.IsValid()
-	switch typ.Kind() {
+	switch typ.Kind() { //nolint:exhaustive // the others are leaves
 	case reflect.Pointer:
 		switch {
 		case whole:

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -66,9 +67,7 @@ func TestShop(t *testing.T) {
 	own.kid = "Ehp1srk204kDPxOL"
 	sign := func(edit claims) string {
 		all := claims{"iss": shopIssuer, "aud": "shop", "sub": "mallory", "roles": []string{"admin", "reader", "writer"}}
-		for k, v := range edit {
-			all[k] = v
-		}
+		maps.Copy(all, edit)
 		return "Authorization: Bearer " + own.token(t, "JWT", all)
 	}
 	stranger := newSigner(t, "")
