@@ -287,7 +287,7 @@ func rightNeeded(t *testing.T, ns string, all []right, without right, args []str
 			return nil
 		}
 		if !slices.ContainsFunc(audited(t, user), func(e auditEvent) bool { return e.denied() && without.asks(&e, ns) }) {
-			return errors.New("it was not asked for")
+			return fmt.Errorf("it was not asked for; the log ends with %q", tail(t, log))
 		}
 		if where := tells(t, ns, log, without); where == "" {
 			return errors.New("it was asked for, refused, and nobody says so")
@@ -435,6 +435,16 @@ clusters: [{name: c, cluster: {server: %q, certificate-authority: %q}}], users: 
 		}
 	})
 	return log
+}
+
+// tail gives the end of a log.
+func tail(t *testing.T, log string) string {
+	t.Helper()
+	b, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b[max(0, len(b)-1000):])
 }
 
 // adminOf is the admin address of the controller of a namespace.
