@@ -214,6 +214,54 @@ func TestLastGood(t *testing.T) {
 			t.Error("a form that was found bad twice is tried again for ever")
 		}
 	})
+
+	// What a write to status, labels or managed fields makes is a new object of the
+	// same form, and a person who mends breaks twice.
+	for _, past := range []bool{false, true} {
+		t.Run(fmt.Sprintf("distrusted and written to, after an edit: %v", past), func(t *testing.T) {
+			c := NewCompiler(Options{})
+			in := base
+			c.Compile(in)
+			inForce, generation := "true", 1
+			edit := func(when string) {
+				generation++
+				p := in.SecurityPolicies[0].DeepCopy()
+				p.Generation, p.Spec.Authorization.Rules[0].When = int64(generation), when
+				in.SecurityPolicies = []*v1alpha1.SecurityPolicy{p}
+			}
+			if past {
+				edit("1 == 1")
+				c.Compile(in)
+				inForce = "1 == 1"
+			}
+			good := generation
+			for _, when := range []string{"no such thing", "nor this"} {
+				edit(when)
+				table, r := c.Compile(in)
+				if got := rule(table, "orders"); got.Refuse != nil || got.Authorization.Rules[0].When != when {
+					t.Fatalf("not tried: %s", asJSON(t, table))
+				}
+				if !c.Distrust(r, rule(table, "orders").ID, "SecurityPolicy shop/p: does not compile") {
+					t.Fatalf("after %q no earlier form is known", when)
+				}
+				for i := range 3 {
+					table, r = c.Compile(in)
+					if got := rule(table, "orders"); got.Refuse != nil || got.Authorization.Rules[0].When != inForce {
+						t.Errorf("%q, %d writes: not on the last good form: %s", when, i, asJSON(t, table))
+					}
+					if want := fmt.Sprintf("does not compile; generation %d is still in force", good); !strings.Contains(r.String(), want) {
+						t.Errorf("%q, %d writes: the status does not say %q:\n%s", when, i, want, r)
+					}
+					p := in.SecurityPolicies[0].DeepCopy()
+					p.ResourceVersion, p.Labels = fmt.Sprint(i), map[string]string{"i": fmt.Sprint(i)}
+					in.SecurityPolicies = []*v1alpha1.SecurityPolicy{p}
+				}
+			}
+			if n := len(c.good.bad); n != 1 {
+				t.Errorf("%d bad forms are remembered, want 1", n)
+			}
+		})
+	}
 }
 
 // BenchmarkOneChange changes one object among 5,000 routes.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -31,12 +32,44 @@ type policyID struct {
 
 func idOf(obj *v1alpha1.SecurityPolicy) policyID { return policyID{keyOf(obj), obj.UID} }
 
-// keep remembers a form that is good.
+// meet takes obj for the form that it is: a new object of the same form, which
+// every write to status or labels makes, stands where the one before it stood.
+func (g *goodForms) meet(obj *v1alpha1.SecurityPolicy) {
+	id := idOf(obj)
+	l := g.last[id]
+	for i, o := range l {
+		if o == nil || o == obj || !sameForm(o, obj) {
+			continue
+		}
+		l[i] = obj
+		g.last[id] = l
+		if why, bad := g.bad[o]; bad {
+			delete(g.bad, o)
+			g.bad[obj] = why
+		}
+		return
+	}
+}
+
+// sameForm reports whether two objects of one policy ask for the same.
+func sameForm(a, b *v1alpha1.SecurityPolicy) bool {
+	return a.Annotations[v1alpha1.AnnotationUnread] == b.Annotations[v1alpha1.AnnotationUnread] &&
+		equality.Semantic.DeepEqual(&a.Spec, &b.Spec)
+}
+
+// keep remembers a form that is good. It takes the place of one that was found
+// to be bad since: two bad edits in a row do not push out what is in force.
 func (g *goodForms) keep(obj *v1alpha1.SecurityPolicy) {
 	id := idOf(obj)
-	if l := g.last[id]; l[0] != obj {
-		g.last[id] = [2]*v1alpha1.SecurityPolicy{obj, l[0]}
+	l := g.last[id]
+	if l[0] == obj {
+		return
 	}
+	if _, bad := g.bad[l[0]]; bad {
+		delete(g.bad, l[0])
+		l[0] = l[1]
+	}
+	g.last[id] = [2]*v1alpha1.SecurityPolicy{obj, l[0]}
 }
 
 // before gives the form that a broken one falls back to: the latest that was
@@ -85,6 +118,7 @@ func (c *compiler) judgeWithPast(obj *v1alpha1.SecurityPolicy) *policy {
 	if c.good == nil {
 		return p
 	}
+	c.good.meet(obj)
 	if why, bad := c.good.bad[obj]; bad {
 		p.problems, p.brokenAll = []string{why}, why
 	}
