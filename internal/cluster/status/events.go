@@ -156,6 +156,9 @@ func (r *recorder) done(ctx context.Context, err error) {
 		return
 	}
 	r.w.meters.events.WithLabelValues("failed").Inc()
+	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		return // refused whoever asks
+	}
 	if !apierrors.IsForbidden(err) || !r.mute {
 		r.w.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "an Event was not written", slog.Any("error", err))
 	}

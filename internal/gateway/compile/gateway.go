@@ -121,6 +121,9 @@ func (c *compiler) ours(g *gwv1.Gateway) bool {
 		c.rep.warn("Gateway %s is not served: whose class %q is cannot be known, since GatewayClasses could not all be read: %s", keyOf(g), name, why)
 		return false
 	}
+	if name != DefaultClass {
+		c.rep.warn("Gateway %s is not served: there is no GatewayClass %q", keyOf(g), name)
+	}
 	return name == DefaultClass
 }
 

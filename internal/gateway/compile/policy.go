@@ -47,6 +47,8 @@ type target struct {
 type policyTarget struct {
 	target
 	lost problem
+	// foreign: another controller's, which is not for us to speak of.
+	foreign bool
 }
 
 // String names the policy as the table does.
@@ -76,6 +78,8 @@ func (c *compiler) buildPolicies() {
 				t.lost = problemOf(gwv1.PolicyReasonInvalid, "targets of kind %s %q are not supported, only %s", t.kind, ref.Group, strings.Join(policyTargets, ", "))
 			case first != nil && first != f.form:
 				t.lost = problemOf(gwv1.PolicyReasonConflicted, "%s is older and in force on %s", first, t.target)
+			case c.foreign(t.target, routes):
+				t.foreign = true
 			default:
 				if why := c.attach(f.form, t.target, routes); why != "" {
 					t.lost = problemOf(gwv1.PolicyReasonTargetNotFound, "%s", why)
@@ -147,11 +151,45 @@ func (c *compiler) attach(p *policy, t target, routes map[target]*route) string 
 	return misname(&r.misnamed, p, "%s has no rule named %q", r, t.section)
 }
 
+// foreign reports whether the target is there but served by none of our Gateways.
+// Two installations of one cluster would else write into each other's policies.
+func (c *compiler) foreign(t target, routes map[target]*route) bool {
+	switch t.kind {
+	case kindGateway:
+		return c.byName[t.key] == nil && c.ix.gateways[t.key] != nil
+	case kindListenerSet:
+		return c.sets[t.key] == nil && c.foreignSet(t.key)
+	}
+	r := routes[target{kind: t.kind, key: t.key}]
+	if r == nil || len(r.parents) > 0 {
+		return false
+	}
+	return slices.ContainsFunc(r.refs, func(ref gwv1.ParentReference) bool {
+		k := key{or(ref.Namespace, r.namespace), string(ref.Name)}
+		switch {
+		case or(ref.Group, gatewayGroup) != gatewayGroup:
+			return true // a Service, of a mesh
+		case or(ref.Kind, kindGateway) == kindListenerSet:
+			return c.foreignSet(k)
+		}
+		return c.ix.gateways[k] != nil
+	})
+}
+
+// foreignSet reports whether there is such a ListenerSet, and its Gateway; it is
+// asked for those that are of no Gateway of ours.
+func (c *compiler) foreignSet(k key) bool {
+	set := c.ix.listenerSets[k]
+	if set == nil {
+		return false
+	}
+	ref := set.Spec.ParentRef
+	return c.ix.gateways[key{or(ref.Namespace, set.Namespace), string(ref.Name)}] != nil
+}
+
 func (c *compiler) attachGateway(p *policy, t target) string {
 	g := c.byName[t.key]
 	switch {
-	case g == nil && c.ix.gateways[t.key] != nil:
-		return fmt.Sprintf("Gateway %s is not served by %s", t.key, c.opt.ControllerName)
 	case g == nil:
 		return fmt.Sprintf("no Gateway %s", t.key)
 	case t.section == "":
@@ -171,7 +209,7 @@ func (c *compiler) attachGateway(p *policy, t target) string {
 func (c *compiler) attachListenerSet(p *policy, t target) string {
 	s := c.sets[t.key]
 	if s == nil {
-		return fmt.Sprintf("no ListenerSet %s of a Gateway of %s", t.key, c.opt.ControllerName)
+		return fmt.Sprintf("no ListenerSet %s", t.key)
 	}
 	if t.section == "" {
 		s.policy = p

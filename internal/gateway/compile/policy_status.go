@@ -59,7 +59,7 @@ func (p *policy) statusOnce(controller string, routes map[target]*route) PolicyS
 }
 
 // status gives the policy's conditions for each Gateway that it reaches, or for
-// a target where it reaches none. Of several findings on one ancestor the worst
+// a target where it reaches none, and none for what is another controller's. Of several findings on one ancestor the worst
 // stays: the policy's own, then those of the targets in their order.
 func (p *policy) status(controller string, routes map[target]*route) PolicyStatus {
 	out := PolicyStatus{Kind: "SecurityPolicy", Namespace: p.namespace, Name: p.name}
@@ -101,6 +101,9 @@ func (p *policy) status(controller string, routes map[target]*route) PolicyStatu
 		add(ref, problemOf(gwv1.PolicyReasonTargetNotFound, "it names no target"))
 	}
 	for _, t := range p.targets {
+		if t.foreign {
+			continue
+		}
 		r := routes[target{kind: t.kind, key: t.key}]
 		if t.lost.any() || r == nil || len(r.gateways()) == 0 {
 			add(parentRef(t.kind, t.key, t.section), t.lost)
