@@ -5,9 +5,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"github.com/spf13/cobra"
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"bulwark.dev/bulwark/internal/cluster"
 	"bulwark.dev/bulwark/internal/gateway/compile"
@@ -82,6 +84,30 @@ func compileOnly(env *Env, snap *cluster.Snapshot, opt compile.Options) (*ir.Tab
 	return table, report
 }
 
+// apart places every Gateway at an address of its own, as their Services do in a
+// cluster: two Gateways with one port do not meet there.
+func apart(snap *cluster.Snapshot) func(*gwv1.Gateway) compile.Placement {
+	ports := map[int32]uint16{}
+	at := make(map[*gwv1.Gateway]string, len(snap.Gateways))
+	for i, g := range snap.Gateways {
+		n := i + 1
+		at[g] = netip.AddrFrom4([4]byte{127, byte(n >> 16), byte(n >> 8), byte(n)}).String()
+		for _, l := range g.Spec.Listeners {
+			ports[l.Port] = uint16(l.Port) //nolint:gosec // G115: the API bounds ports
+		}
+	}
+	for _, set := range snap.ListenerSets {
+		for _, l := range set.Spec.Listeners {
+			ports[l.Port] = uint16(l.Port) //nolint:gosec // G115: the API bounds ports
+		}
+	}
+	return func(g *gwv1.Gateway) compile.Placement {
+		return compile.Placement{
+			Addresses: []gwv1.GatewayStatusAddress{{Type: new(gwv1.IPAddressType), Value: at[g]}}, Bind: at[g], Ports: ports,
+		}
+	}
+}
+
 // explain is compile.Explain, and says also which rules do not build: whether an
 // expression compiles is known only then.
 func explain(env *Env, snap *cluster.Snapshot, opt compile.Options, name string) (*compile.Explanation, error) {
@@ -125,7 +151,11 @@ it overrides. ROUTE is [KIND/][NAMESPACE/]NAME.`,
 			if err != nil {
 				return badUse(err)
 			}
-			out, err := explain(env, snap, compile.Options{Unprotected: unprotected}, args[0])
+			opt := compile.Options{Unprotected: unprotected}
+			if kubeconfig != "" {
+				opt.Place = apart(snap)
+			}
+			out, err := explain(env, snap, opt, args[0])
 			if err != nil {
 				return badUse(err)
 			}
