@@ -46,11 +46,12 @@ build: ## compile bin/bulwark
 test: peers ## run every test of every module, with the race detector, in random order
 	@export CGO_ENABLED=1; $(call each,$(MODULES),go test -race -shuffle=on -timeout 20m $$(go list ./... | grep -v /test/e2e$$))
 	@cd test/control && set -x && CGO_ENABLED=1 go test -race -shuffle=on $$(go list ./... | grep -v -e /cmd/ -e /plane$$)
+	@cd test && set -x && CGO_ENABLED=1 go test -race -shuffle=on -timeout 20m ./e2e
 	@test/conformance/run
 
 .PHONY: e2e
-e2e: ## the shop, its policies, outages and permissions on a cluster (some ten minutes; not part of test yet)
-	cd test && CGO_ENABLED=1 go test -race -v -timeout 40m ./e2e
+e2e: ## of test, only this: the shop, its policies, outages and permissions on a cluster (3.5 minutes)
+	cd test && CGO_ENABLED=1 go test -race -v -timeout 20m ./e2e
 
 .PHONY: conformance
 conformance: ## run the whole Gateway API conformance suite and write its report

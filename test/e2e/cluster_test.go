@@ -243,7 +243,7 @@ func adminPage(t *testing.T, pod *corev1.Pod, page string) (int, string) {
 }
 
 // policyConditions gives the conditions of a SecurityPolicy for its first
-// Gateway, as "Type=Status Reason: Message".
+// Gateway by the installed controller, as "Type=Status Reason: Message".
 func policyConditions(ctx context.Context, namespace, name string) (map[string]string, error) {
 	p, err := read[v1alpha1.SecurityPolicy](ctx, policies+"/namespaces/"+namespace+"/securitypolicies/"+name)
 	if err != nil {
@@ -251,6 +251,9 @@ func policyConditions(ctx context.Context, namespace, name string) (map[string]s
 	}
 	out := map[string]string{}
 	for _, a := range p.Status.Ancestors {
+		if a.ControllerName != controllerName {
+			continue // another installation's
+		}
 		for _, c := range a.Conditions {
 			if c.ObservedGeneration != p.Generation {
 				return nil, fmt.Errorf("condition %s is of generation %d, the policy of %d", c.Type, c.ObservedGeneration, p.Generation)

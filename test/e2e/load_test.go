@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -32,7 +33,7 @@ type question struct {
 func newLoad(t *testing.T, at, host string, questions ...question) *load {
 	t.Helper()
 	l := &load{t: t, stop: make(chan struct{})}
-	for i, q := range append(questions, questions...) {
+	for i, q := range slices.Concat(questions, questions) {
 		l.work.Go(func() {
 			c := dial(t, at, host, nil)
 			for {

@@ -17,6 +17,8 @@ import (
 const (
 	system = "bulwark-system" // Bulwark's namespace
 	node   = "10.243.0.1"     // the node's address, where the tests' own servers listen
+	// controllerName is what the chart's GatewayClass names.
+	controllerName = "bulwark.dev/gateway"
 )
 
 // values is how the chart is installed: as shipped, but for what a cluster of

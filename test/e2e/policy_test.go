@@ -92,6 +92,7 @@ func said(t *testing.T, ns, kind, name, reason string) {
 func TestPolicyChanges(t *testing.T) {
 	quiet(t)
 	const ns = "changes"
+	newLab(t, "neighbour") // another Gateway with the same ports, before this one
 	l := newLab(t, ns)
 	apply(t, object(t, "ConfigMap", ns, "keys", nil, map[string]string{"jwks.json": keySet(t, newSigner(t, "changes of a policy"))})+
 		route(ns, "lab", "edited", anyone+"authorization: {rules: [{name: get, allow: true, when: 'request.method == \"GET\"'}]}")+

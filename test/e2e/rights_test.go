@@ -23,6 +23,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 
+	"bulwark.dev/bulwark/api/v1alpha1"
 	"bulwark.dev/bulwark/test/controltest"
 )
 
@@ -305,6 +306,19 @@ func rightNeeded(t *testing.T, ns string, all []right, without right, args []str
 				t.Errorf("nothing is missing, but %s says that %s is", where, r)
 			}
 		}
+		foreign(t)
+	}
+}
+
+// foreign fails if one of two installations wrote into policies of the other.
+func foreign(t *testing.T) {
+	t.Helper()
+	for _, p := range get[v1alpha1.SecurityPolicyList](t, policies+"/namespaces/shop/securitypolicies").Items {
+		for _, a := range p.Status.Ancestors {
+			if a.ControllerName != controllerName {
+				t.Errorf("SecurityPolicy shop/%s has a status of %s: %v", p.Name, a.ControllerName, a.Conditions)
+			}
+		}
 	}
 }
 
@@ -463,7 +477,8 @@ func tells(t *testing.T, ns, log string, r right) string {
 	resource, _, _ := strings.Cut(r.resource, "/")
 	names := func(text string) bool {
 		return strings.Contains(text, resource) && strings.Contains(text, r.verb) && strings.Contains(text, r.name) &&
-			(strings.Contains(text, "permission") || strings.Contains(text, "forbidden"))
+			(strings.Contains(text, "permission") || strings.Contains(text, "forbidden")) &&
+			!strings.Contains(text, "being terminated") // which is forbidden whatever the rights
 	}
 	b, err := os.ReadFile(log)
 	if err != nil {
