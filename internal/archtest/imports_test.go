@@ -27,8 +27,10 @@ var mayImport = map[string][]string{
 	"examples": {},
 	"archtest": {},
 	"docgen":   {}, // docs/adr/0007
+	"catalog":  {},
+	"posture":  {"catalog", "cluster"},
 	"app": {
-		"api", "cluster", "auth", "ops", "examples",
+		"api", "catalog", "cluster", "auth", "ops", "examples", "posture",
 		"gateway/compile", "gateway/filters", "gateway/ir", "gateway/limit",
 		"gateway/message", "gateway/proxy", "gateway/upstream",
 	},

@@ -1,0 +1,118 @@
+package inventory
+
+import (
+	"cmp"
+	"slices"
+
+	"bulwark.dev/bulwark"
+)
+
+// Snapshot is one view of a cluster. It is not changed once it is made.
+type Snapshot struct {
+	objects []*Object // by kind, namespace and name
+	byRef   map[name]*Object
+	byKind  map[kind][]*Object
+	// Unreadable are the kinds of which nothing, or not everything, could be read.
+	// A control that depends on one says unknown.
+	Unreadable []Unreadable
+	// Problems are the parts of the input that could not be read.
+	Problems []Problem
+	// Facts are what is known of the cluster as a whole.
+	Facts Facts
+}
+
+// Facts are what is known of the cluster as a whole. The zero Facts are those of
+// files: nothing is known.
+type Facts struct {
+	// Live says that the objects are a cluster's, not files to be applied to one.
+	Live bool `json:"live,omitempty"`
+	// Version is the API server's, as "v1.36.3"; "" is not known.
+	Version string `json:"version,omitempty"`
+	// Managed names who runs the control plane: "eks", "aks", "gke"; "" is not
+	// known or nobody.
+	Managed string `json:"managed,omitempty"`
+}
+
+// Unreadable is a kind, in one namespace or in all, that could not be read.
+type Unreadable struct {
+	Group string `json:"group"`
+	Kind  string `json:"kind"`
+	// Namespace is "" for all of them.
+	Namespace string `json:"namespace,omitempty"`
+	// Reason is for people: "no permission to list secrets".
+	Reason string `json:"reason"`
+}
+
+// Problem is a part of the input that could not be read.
+type Problem struct {
+	Location bulwark.Location `json:"location"`
+	// What says what is wrong and, where it helps, what to do.
+	What string `json:"what"`
+}
+
+// name and kind find objects whatever version they are written in.
+type (
+	kind struct{ group, kind string }
+	name struct {
+		kind
+		namespace, name string
+	}
+)
+
+func nameOf(o *Object) name { return name{kindOf(o), o.Namespace, o.Name} }
+func kindOf(o *Object) kind { return kind{o.Group(), o.Kind} }
+
+// NewSnapshot makes a Snapshot of objects in any order. Of two with one name the
+// first counts, and the second becomes a Problem.
+func NewSnapshot(objects []*Object, facts Facts, unreadable []Unreadable, problems []Problem) *Snapshot {
+	s := &Snapshot{
+		byRef: make(map[name]*Object, len(objects)), byKind: map[kind][]*Object{},
+		Unreadable: unreadable, Problems: problems, Facts: facts,
+	}
+	for _, o := range objects {
+		n := nameOf(o)
+		if first := s.byRef[n]; first != nil && o.Name != "" {
+			s.Problems = append(s.Problems, Problem{o.Locate(""), o.String() + " is there already, from " + place(first)})
+			continue
+		}
+		s.byRef[n] = o
+		s.objects = append(s.objects, o)
+	}
+	slices.SortStableFunc(s.objects, func(a, b *Object) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Group(), b.Group()), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	for _, o := range s.objects {
+		s.byKind[kindOf(o)] = append(s.byKind[kindOf(o)], o)
+	}
+	return s
+}
+
+func place(o *Object) string {
+	if at := o.Locate(""); at.File != "" {
+		return at.File
+	}
+	return "the cluster"
+}
+
+// Objects gives all objects by kind, namespace and name. Nobody changes the list.
+func (s *Snapshot) Objects() []*Object { return s.objects }
+
+// Kind gives the objects of a kind, of any version, by namespace and name. Nobody
+// changes the list.
+func (s *Snapshot) Kind(group, name string) []*Object { return s.byKind[kind{group, name}] }
+
+// Find gives one object, or nil.
+func (s *Snapshot) Find(group, kindName, namespace, objectName string) *Object {
+	return s.byRef[name{kind{group, kindName}, namespace, objectName}]
+}
+
+// Unread gives why objects of a kind in a namespace may be missing, or "". With
+// namespace "" it asks of all namespaces.
+func (s *Snapshot) Unread(group, kindName, namespace string) string {
+	for _, u := range s.Unreadable {
+		if u.Group == group && (u.Kind == kindName || u.Kind == "") && (u.Namespace == "" || namespace == "" || u.Namespace == namespace) {
+			return u.Reason
+		}
+	}
+	return ""
+}
