@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
-	"runtime/debug"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
@@ -72,11 +71,7 @@ func (f *dataPlaneFlags) check() error {
 
 // serveGateway runs until ctx ends, then drains.
 func serveGateway(ctx context.Context, env *Env, log *slog.Logger, f *dataPlaneFlags, running *stack) error {
-	if os.Getenv("GOGC") == "" {
-		// Most of the heap is the table, which requests hardly add to. Collecting
-		// earlier costs a tenth more on reload and saves a third of the memory.
-		debug.SetGCPercent(40)
-	}
+	pace()
 	files, err := identity.Files(f.certs, log) //nolint:contextcheck // reading a few small files is not cut short
 	if err != nil {
 		return badUse(err)
@@ -102,7 +97,10 @@ func serveGateway(ctx context.Context, env *Env, log *slog.Logger, f *dataPlaneF
 	if err != nil {
 		return err
 	}
-	err = watcher.Run(ctx, func(s *cluster.Snapshot) error { return g.changed(ctx, s, nil) })
+	err = watcher.Run(ctx, func(s *cluster.Snapshot) error {
+		defer pace()
+		return g.changed(ctx, s, nil)
+	})
 	log.LogAttrs(context.WithoutCancel(ctx), slog.LevelInfo, "draining", slog.Duration("atMost", f.drain))
 	return err
 }
