@@ -19,18 +19,19 @@ const module = "bulwark.dev/bulwark"
 // The gateway is large enough to have rooms of its own; they are listed with
 // their path and one does not inherit what another may do.
 var mayImport = map[string][]string{
-	"":         {},
-	"api":      {},
-	"cluster":  {"api"}, // docs/adr/0004
-	"auth":     {},
-	"ops":      {},
-	"examples": {},
-	"archtest": {},
-	"docgen":   {}, // docs/adr/0007
-	"catalog":  {},
-	"posture":  {"catalog", "cluster"},
+	"":          {},
+	"api":       {},
+	"cluster":   {"api"}, // docs/adr/0004
+	"auth":      {},
+	"ops":       {},
+	"examples":  {},
+	"archtest":  {},
+	"docgen":    {}, // docs/adr/0007
+	"catalog":   {},
+	"posture":   {"catalog", "cluster"},
+	"admission": {"api", "cluster", "ops", "posture"},
 	"app": {
-		"api", "catalog", "cluster", "auth", "ops", "examples", "posture",
+		"admission", "api", "catalog", "cluster", "auth", "ops", "examples", "posture",
 		"gateway/compile", "gateway/filters", "gateway/ir", "gateway/limit",
 		"gateway/message", "gateway/proxy", "gateway/upstream",
 	},

@@ -1,15 +1,22 @@
 package inventory
 
 import (
-	"k8s.io/apimachinery/pkg/util/json"
+	"errors"
+	"fmt"
+
+	"bulwark.dev/bulwark/internal/cluster/inventory/jsonscan"
 )
 
 // decode reads JSON as the API server's unstructured objects do: whole numbers
 // are int64.
 func decode(text []byte) (map[string]any, error) {
-	var out map[string]any
-	if err := json.Unmarshal(text, &out); err != nil {
-		return nil, err
+	v, err := jsonscan.Decode(text)
+	if err != nil {
+		return nil, fmt.Errorf("decode: %w", err)
+	}
+	out, ok := v.(map[string]any)
+	if !ok {
+		return nil, errors.New("decode: is no object")
 	}
 	return out, nil
 }

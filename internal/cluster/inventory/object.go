@@ -1,10 +1,13 @@
 package inventory
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"bulwark.dev/bulwark"
+	"bulwark.dev/bulwark/internal/cluster/inventory/jsonscan"
 )
 
 // Object is one object of a Snapshot. It keeps the text, not the values: a
@@ -36,43 +39,40 @@ type Origin interface {
 // with apiVersion, kind and metadata.name (a configuration file of a component,
 // as KubeletConfiguration, may have no name). origin may be nil.
 func New(text []byte, origin Origin) (*Object, error) {
-	var head struct {
-		APIVersion string `json:"apiVersion"`
-		Kind       string `json:"kind"`
-		Metadata   struct {
-			Namespace       string            `json:"namespace"`
-			Name            string            `json:"name"`
-			GenerateName    string            `json:"generateName"`
-			UID             string            `json:"uid"`
-			ResourceVersion string            `json:"resourceVersion"`
-			Labels          map[string]string `json:"labels"`
-			OwnerReferences []struct {
-				UID        string `json:"uid"`
-				Controller bool   `json:"controller"`
-			} `json:"ownerReferences"`
-		} `json:"metadata"`
-	}
-	if err := json.Unmarshal(text, &head); err != nil {
-		return nil, fmt.Errorf("read an object: %w", err)
-	}
-	m := &head.Metadata
-	o := &Object{
-		ObjectRef: bulwark.ObjectRef{APIVersion: head.APIVersion, Kind: head.Kind, Namespace: m.Namespace, Name: m.Name},
-		UID:       m.UID, ResourceVersion: m.ResourceVersion, Labels: m.Labels, raw: text, origin: origin,
-	}
-	if o.Name == "" && m.GenerateName != "" {
-		o.Name = m.GenerateName + "*"
-	}
-	for _, r := range m.OwnerReferences {
-		if r.Controller {
-			o.Owner = r.UID
+	o := &Object{raw: text, origin: origin}
+	err := jsonscan.Fields(text, func(key string, value []byte) error {
+		switch key {
+		case "apiVersion":
+			return set(&o.APIVersion, key, value)
+		case "kind":
+			return set(&o.Kind, key, value)
+		case "metadata":
+			return o.readMetadata(value)
 		}
-	}
+		return nil
+	})
 	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read an object: %w", err)
 	case o.APIVersion == "" || o.Kind == "":
-		return nil, fmt.Errorf("an object has no apiVersion or no kind")
+		return nil, errors.New("an object has no apiVersion or no kind")
 	}
 	return o, nil
+}
+
+// WithKind gives the text of an object with apiVersion and kind, which the items
+// of a list of one kind do not have.
+func WithKind(text []byte, apiVersion, kindName string) []byte {
+	head, err := json.Marshal(map[string]string{"apiVersion": apiVersion, "kind": kindName})
+	_, rest, ok := bytes.Cut(text, []byte("{"))
+	if err != nil || !ok {
+		return text
+	}
+	if rest = bytes.TrimLeft(rest, " \t\r\n"); len(rest) > 0 && rest[0] != '}' {
+		head[len(head)-1] = ','
+		return append(head, rest...)
+	}
+	return head
 }
 
 // Raw gives the JSON text as it came. Nobody changes it.

@@ -31,14 +31,18 @@ type Facts struct {
 	// Managed names who runs the control plane: "eks", "aks", "gke"; "" is not
 	// known or nobody.
 	Managed string `json:"managed,omitempty"`
+	// Partial says that a kind without objects may not have been asked for, so
+	// that Unread says that it may be missing.
+	Partial bool `json:"partial,omitempty"`
 }
 
 // Unreadable is a kind, in one namespace or in all, that could not be read.
 type Unreadable struct {
 	Group string `json:"group"`
 	Kind  string `json:"kind"`
-	// Namespace is "" for all of them.
-	Namespace string `json:"namespace,omitempty"`
+	// Namespace is "" for all of them, but for those in Except.
+	Namespace string   `json:"namespace,omitempty"`
+	Except    []string `json:"except,omitempty"`
 	// Reason is for people: "no permission to list secrets".
 	Reason string `json:"reason"`
 }
@@ -110,9 +114,20 @@ func (s *Snapshot) Find(group, kindName, namespace, objectName string) *Object {
 // namespace "" it asks of all namespaces.
 func (s *Snapshot) Unread(group, kindName, namespace string) string {
 	for _, u := range s.Unreadable {
-		if u.Group == group && (u.Kind == kindName || u.Kind == "") && (u.Namespace == "" || namespace == "" || u.Namespace == namespace) {
+		if u.Group == group && (u.Kind == kindName || u.Kind == "") && u.covers(namespace) {
 			return u.Reason
 		}
 	}
+	if s.Facts.Partial && len(s.byKind[kind{group, kindName}]) == 0 {
+		return "the file has no " + kindName + ", and may have only the kinds that were asked for"
+	}
 	return ""
+}
+
+// covers reports whether objects of a namespace, or with "" of any, are missing.
+func (u *Unreadable) covers(namespace string) bool {
+	if namespace == "" || u.Namespace != "" {
+		return namespace == "" || u.Namespace == namespace
+	}
+	return !slices.Contains(u.Except, namespace)
 }

@@ -4,6 +4,12 @@
 package control
 
 import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
 	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/internal/cluster/inventory"
 )
@@ -51,6 +57,61 @@ type Subject struct {
 	Object  *inventory.Object
 	Content map[string]any
 	Pods    []inventory.PodTemplate
+	// Containers are those of each of Pods. Left out by who makes a Subject by hand:
+	// ask ContainersOf.
+	Containers [][]inventory.Container
+	// Prepared is where package content keeps what its controls share.
+	Prepared any
+
+	typed []*Typed
+}
+
+// Typed is a pod specification in the API's own types.
+type Typed struct {
+	Metadata metav1.ObjectMeta
+	Spec     corev1.PodSpec
+	// Err is set where a field is of a type that the API refuses.
+	Err error
+}
+
+// NewSubject decodes an object and finds its pods and containers.
+func NewSubject(o *inventory.Object) (*Subject, error) {
+	content, err := o.Content()
+	if err != nil {
+		return nil, err
+	}
+	s := &Subject{Object: o, Content: content, Pods: inventory.PodTemplates(content)}
+	s.Containers = make([][]inventory.Container, len(s.Pods))
+	for i := range s.Pods {
+		s.Containers[i] = s.Pods[i].Containers()
+	}
+	return s, nil
+}
+
+// Typed gives Pods[i] in the API's own types, made when it is first asked for. A
+// Subject is used by one goroutine at a time.
+func (s *Subject) Typed(i int) *Typed {
+	if s.typed == nil {
+		s.typed = make([]*Typed, len(s.Pods))
+	}
+	if s.typed[i] == nil {
+		t := &Typed{}
+		s.typed[i] = t
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(s.Pods[i].Spec, &t.Spec); err != nil {
+			t.Err = fmt.Errorf("read pod specification %s: %w", s.Pods[i].Path, err)
+		} else if err := runtime.DefaultUnstructuredConverter.FromUnstructured(s.Pods[i].Metadata, &t.Metadata); err != nil {
+			t.Err = fmt.Errorf("read pod metadata %s: %w", s.Pods[i].MetadataPath, err)
+		}
+	}
+	return s.typed[i]
+}
+
+// ContainersOf gives the containers of Pods[i].
+func (s *Subject) ContainersOf(i int) []inventory.Container {
+	if i < len(s.Containers) {
+		return s.Containers[i]
+	}
+	return s.Pods[i].Containers()
 }
 
 // Single is a control that looks at one object at a time. It is safe for use by

@@ -1,11 +1,13 @@
 // Package graph holds the controls that need more than one object, in Go: one
-// file each, which adds itself to the set, with examples in testdata/<id>.txtar.
+// file for each question, which adds its checks to the set, with examples in
+// testdata/<id>.txtar.
 package graph
 
 import (
 	"cmp"
 	"slices"
 
+	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/internal/cluster/inventory"
 	"bulwark.dev/bulwark/internal/posture/control"
 )
@@ -18,6 +20,12 @@ type Check struct {
 	// Where one of them could not be read, Judge says unknown.
 	Reads []Kind
 	Pods  bool
+	// Absence says that a fail rests on something that was not found, so that it
+	// is unknown too where a kind could not be read.
+	Absence bool
+	// Across says that objects of other namespaces matter for the verdict on an
+	// object. Without it only its own namespace has to be readable.
+	Across bool
 	// Judge gives the verdicts by emit, in any order, each on an object of the
 	// snapshot; an object that it is about and that passes gets VerdictPass. What
 	// is about the cluster as a whole has a nil object.
@@ -41,15 +49,70 @@ func add(c Check) struct{} {
 	if slices.ContainsFunc(checks, func(o Check) bool { return o.ID == c.ID }) {
 		panic("two checks are named " + c.ID)
 	}
+	judge := c.Judge
+	c.Judge = func(ix *Index, emit func(*inventory.Object, control.Result)) {
+		guard(&c, ix, judge, emit)
+	}
 	checks = append(checks, c)
 	return struct{}{}
 }
 
-// Index is a Snapshot with what several checks look for, each made once, when it
-// is first asked for.
-type Index struct {
-	*inventory.Snapshot
+type emitter = func(*inventory.Object, control.Result)
+
+// guard runs a check and turns what rests on kinds that could not be read into
+// unknown: no check can forget it.
+func guard(c *Check, ix *Index, judge func(*Index, emitter), emit emitter) {
+	blind := map[string]string{} // by namespace; "" is the whole cluster
+	unread := func(namespace string) string {
+		if c.Across {
+			namespace = ""
+		}
+		why, known := blind[namespace]
+		if !known {
+			why = ix.unread(c, namespace)
+			blind[namespace] = why
+		}
+		return why
+	}
+	judge(ix, func(o *inventory.Object, r control.Result) {
+		namespace := ""
+		if o != nil {
+			namespace = o.Namespace
+		}
+		rests := r.Verdict == bulwark.VerdictPass || r.Verdict == bulwark.VerdictFail && c.Absence
+		if why := unread(namespace); rests && why != "" {
+			r = control.Result{Verdict: bulwark.VerdictUnknown, Field: r.Field, Container: r.Container, Key: r.Key, Related: r.Related, Reason: why}
+		}
+		emit(o, r)
+	})
+	if why := unread(""); why != "" {
+		emit(nil, control.Result{Verdict: bulwark.VerdictUnknown, Reason: why})
+	}
+	for _, o := range ix.broken(c) {
+		emit(o, control.Result{Verdict: bulwark.VerdictUnknown, Reason: "its content cannot be decoded"})
+	}
 }
 
-// NewIndex makes an Index.
-func NewIndex(s *inventory.Snapshot) *Index { return &Index{Snapshot: s} }
+// workloadKinds are the kinds of a plain cluster that have pod templates.
+func workloadKinds() []Kind {
+	return []Kind{
+		{"", "Pod"}, {"", "ReplicationController"},
+		{"apps", "Deployment"}, {"apps", "DaemonSet"}, {"apps", "ReplicaSet"}, {"apps", "StatefulSet"},
+		{"batch", "Job"}, {"batch", "CronJob"},
+	}
+}
+
+// unread gives why the kinds that a check reads may be incomplete in a namespace
+// ("" asks of all), or "".
+func (ix *Index) unread(c *Check, namespace string) string {
+	kinds := c.Reads
+	if c.Pods {
+		kinds = append(slices.Clone(kinds), workloadKinds()...)
+	}
+	for _, k := range kinds {
+		if why := ix.Unread(k.Group, k.Kind, namespace); why != "" {
+			return k.Kind + " objects could not all be read: " + why
+		}
+	}
+	return ""
+}

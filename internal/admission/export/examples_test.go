@@ -1,0 +1,125 @@
+package export_test
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+
+	"bulwark.dev/bulwark"
+	"bulwark.dev/bulwark/catalog"
+	"bulwark.dev/bulwark/internal/admission/export"
+	"bulwark.dev/bulwark/internal/cluster/inventory"
+	"bulwark.dev/bulwark/internal/posture/content"
+	"bulwark.dev/bulwark/internal/posture/control"
+	"bulwark.dev/bulwark/internal/posture/vap"
+)
+
+// workloads have their pod template where a policy looks for it.
+var workloads = []string{"Pod", "PodTemplate", "ReplicationController", "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob"} //nolint:gochecknoglobals // read only
+
+// TestExamples gives every example of every control to its policy, by the API
+// server's own code: the verdict is that of the scan.
+func TestExamples(t *testing.T) {
+	t.Parallel()
+	controls, err := content.Load(catalog.Controls())
+	if err != nil {
+		t.Errorf("controls that cannot be read:\n%v", err)
+	}
+	policies, left, err := export.Policies(controls, export.Options{Actions: []admissionv1.ValidationAction{admissionv1.Deny}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	byID := map[string]*export.Policy{}
+	for i := range policies {
+		byID[policies[i].Control] = &policies[i]
+	}
+	for _, l := range left {
+		t.Logf("no policy: %s: %s", l.Control, l.Reason)
+	}
+	var pass, fail, skip, custom int
+	for _, c := range controls {
+		e := byID[c.ID]
+		if e == nil {
+			continue
+		}
+		p, err := vap.Compile(e.Policy)
+		if err != nil {
+			t.Errorf("%s: %v", c.ID, err)
+			continue
+		}
+		check := func(name string, object map[string]any) {
+			s := subject(t, object)
+			if (c.AppliesTo.Pods || c.AppliesTo.Component != "") && !slices.Contains(workloads, s.Object.Kind) {
+				custom++
+				return
+			}
+			want := worst(c.Judge(s))
+			got := p.Judge(t.Context(), vap.Request{Object: s.Content, Resource: "any"})
+			denied := got.Denied || got.Failed
+			switch {
+			case got.Failed != (want == bulwark.VerdictUnknown), denied != (want == bulwark.VerdictFail || want == bulwark.VerdictUnknown):
+				t.Errorf("%s %s: the scan says %s, the policy %+v\n%s\n%s", c.ID, name, want, got, e.Policy.Spec.Validations[0].Expression, show(e.Policy.Spec.Variables))
+			case got.Denied && !strings.HasPrefix(got.Messages[0], c.ID+": "):
+				t.Errorf("%s %s: message %q", c.ID, name, got.Messages)
+			case got.Denied && got.Messages[0] == e.Policy.Spec.Validations[0].Message:
+				t.Errorf("%s %s: the message cannot be made: %s", c.ID, name, e.Policy.Spec.Validations[0].MessageExpression)
+			}
+			switch want {
+			case bulwark.VerdictPass:
+				pass++
+			case bulwark.VerdictNotApplicable:
+				skip++
+			default:
+				fail++
+			}
+		}
+		for _, o := range c.Examples.Pass {
+			check("pass", o)
+		}
+		for _, o := range c.Examples.Skip {
+			check("skip", o)
+		}
+		for _, x := range c.Examples.Fail {
+			check("fail", x.Object)
+		}
+	}
+	t.Logf("%d controls, %d policies, %d cannot be one; examples: %d pass, %d fail, %d do not apply, %d are custom workloads, which policies do not match",
+		len(controls), len(policies), len(left), pass, fail, skip, custom)
+	if pass < len(policies)/2 || fail < len(policies)/2 {
+		t.Error("too few examples ran")
+	}
+}
+
+func worst(results []control.Result) bulwark.Verdict {
+	for _, v := range []bulwark.Verdict{bulwark.VerdictFail, bulwark.VerdictUnknown, bulwark.VerdictPass} {
+		if slices.ContainsFunc(results, func(r control.Result) bool { return r.Verdict == v }) {
+			return v
+		}
+	}
+	return bulwark.VerdictNotApplicable
+}
+
+func subject(t *testing.T, object map[string]any) *control.Subject {
+	t.Helper()
+	text, err := json.Marshal(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := inventory.New(text, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := control.NewSubject(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func show(v any) string {
+	text, _ := json.MarshalIndent(v, "", "  ")
+	return string(text)
+}

@@ -1,0 +1,247 @@
+package export
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+
+	"bulwark.dev/bulwark/internal/posture/content"
+)
+
+// parts are the CEL of one policy.
+type parts struct {
+	conditions     []admissionv1.MatchCondition
+	variables      []admissionv1.Variable
+	check, message string
+}
+
+// reads finds what a control's expressions read of variables; the loader has made
+// sure that they are read in no other way.
+var reads = regexp.MustCompile(`\bvariables\s*\.\s*([A-Za-z]+)`) //nolint:gochecknoglobals // constant
+
+// deleting lets an object go that is being deleted: its finalizers are taken away
+// by an update, and an object that fails could else never be. Nothing but those
+// may change.
+const deleting = `!(request.operation == "UPDATE" && has(dyn(object).metadata.deletionTimestamp) && ` +
+	`dyn(object).all(k, k == "metadata" || k == "status" || (k in dyn(oldObject) && dyn(object)[k] == dyn(oldObject)[k])) && ` +
+	`dyn(oldObject).all(k, k in dyn(object)) && ` +
+	`dyn(object).metadata.?labels == dyn(oldObject).metadata.?labels && ` +
+	`dyn(object).metadata.?annotations == dyn(oldObject).metadata.?annotations)`
+
+// expressions builds the CEL around that of a control.
+func expressions(c *content.Control) (*parts, error) {
+	out := &parts{conditions: []admissionv1.MatchCondition{{Name: "not-just-finalized", Expression: deleting}}}
+	used := map[string]bool{}
+	for _, text := range []string{c.When, c.Check, c.Message} {
+		for _, m := range reads.FindAllStringSubmatch(text, -1) {
+			used[m[1]] = true
+		}
+	}
+	scope := c.Scope()
+	ofPod := scope != content.ScopeObject && scope != content.ScopeObjectList || used["pod"] || used["podMetadata"] || used["containers"] || used["args"]
+	if ofPod && !c.AppliesTo.Pods && c.AppliesTo.Component == "" {
+		for _, k := range c.AppliesTo.Kinds {
+			if !workload(k) {
+				return nil, cannot("%s is no built-in workload, and where others have their pods a policy cannot find out", k.Kind)
+			}
+		}
+	}
+	x := &expression{control: c}
+	if err := x.nest(); err != nil {
+		return nil, err
+	}
+	check, message := x.all(), x.messages()
+	if c.When != "" && !partOf(c.When) {
+		if len(reads.FindAllString(c.When, -1)) == 0 {
+			out.conditions = append(out.conditions, admissionv1.MatchCondition{Name: "applies", Expression: strings.TrimSpace(c.When)})
+		} else {
+			check = fmt.Sprintf("%s ? %s : true", group(c.When), check)
+		}
+	}
+	names := []string{}
+	for _, name := range []string{"pod", "podMetadata", "containers", "args", "params"} {
+		if used[name] || name == "pod" {
+			names = append(names, name)
+		}
+	}
+	if ofPod || c.AppliesTo.Pods || c.AppliesTo.Component != "" {
+		podVariables(out, used["podMetadata"])
+	}
+	if used["params"] {
+		literal, err := literal(c.Parameters)
+		if err != nil {
+			return nil, err
+		}
+		out.variables = append(out.variables, admissionv1.Variable{Name: "params", Expression: literal})
+	}
+	switch {
+	case c.AppliesTo.Component != "":
+		if err := components(out, c.AppliesTo.Component, names); err != nil {
+			return nil, err
+		}
+		message = joined("variables.units", "variables", check, message)
+		check = fmt.Sprintf("variables.units.all(variables, %s)", check)
+	case ofPod, c.AppliesTo.Pods:
+		check = fmt.Sprintf("!has(variables.template.spec) || (%s)", check)
+	}
+	out.check, out.message = check, fmt.Sprintf("%s + %s", strconv.Quote(c.ID+": "), group(message))
+	return out, nil
+}
+
+func workload(k content.Kind) bool {
+	switch k.Group + "/" + k.Kind {
+	case "/Pod", "/PodTemplate", "/ReplicationController", "apps/Deployment", "apps/ReplicaSet", "apps/StatefulSet",
+		"apps/DaemonSet", "batch/Job", "batch/CronJob":
+		return true
+	}
+	return false
+}
+
+// podVariables find the pod of a built-in workload. They are dyn, since one policy
+// is for kinds of several types.
+func podVariables(out *parts, metadata bool) {
+	out.variables = append(out.variables,
+		admissionv1.Variable{Name: "template", Expression: `dyn(object).kind == "Pod" ? dyn(object) : ` +
+			`dyn(object).kind == "PodTemplate" ? dyn(object).?template.orValue(dyn({})) : ` +
+			`dyn(object).kind == "CronJob" ? dyn(object).?spec.?jobTemplate.?spec.?template.orValue(dyn({})) : ` +
+			`dyn(object).?spec.?template.orValue(dyn({}))`},
+		admissionv1.Variable{Name: "pod", Expression: `dyn(variables.template).?spec.orValue(dyn({}))`},
+		admissionv1.Variable{Name: "containers", Expression: `dyn(dyn(variables.pod).?initContainers.orValue([]) + ` +
+			`dyn(variables.pod).?containers.orValue([]) + dyn(variables.pod).?ephemeralContainers.orValue([]))`},
+	)
+	if metadata {
+		out.variables = append(out.variables, admissionv1.Variable{Name: "podMetadata", Expression: `dyn(variables.template).?metadata.orValue(dyn({}))`})
+	}
+}
+
+// expression is the text of a control within the macros that give it its parts.
+type expression struct {
+	control *content.Control
+	// lists and names are, from the outside in, what is gone through and the name of
+	// an element there.
+	lists, names []string
+}
+
+// nest finds the lists of a control.
+func (x *expression) nest() error {
+	c := x.control
+	steps, err := steps(c.Each)
+	if err != nil {
+		return err
+	}
+	from, containers := "object", "variables.containers"
+	if c.AppliesTo.Component != "" {
+		containers = "[variables.container]" // of the unit
+	}
+	switch c.Scope() {
+	case content.ScopeObject, content.ScopePod:
+		return nil
+	case content.ScopeContainer:
+		x.lists, x.names = []string{containers}, []string{"container"}
+		return nil
+	case content.ScopeContainerList:
+		x.lists, x.names = []string{containers}, []string{"container"}
+		from, steps = "container", steps[1:]
+	case content.ScopePodList:
+		from, steps = "variables.pod", steps[1:]
+	case content.ScopeObjectList:
+	}
+	if steps[len(steps)-1] != "" {
+		steps = append(steps, "")
+	}
+	depth := 0
+	for i := 0; i < len(steps); {
+		var b strings.Builder
+		b.WriteString("dyn(dyn(" + from + ")")
+		bare := b.Len()
+		for ; i < len(steps) && steps[i] != ""; i++ {
+			b.WriteString("[?" + strconv.Quote(steps[i]) + "]")
+		}
+		i++ // the list
+		if b.Len() > bare {
+			b.WriteString(".orValue([])")
+		}
+		b.WriteByte(')')
+		name := "item"
+		if i < len(steps) {
+			depth++
+			name = "outer" + strconv.Itoa(depth)
+		}
+		x.lists, x.names = append(x.lists, b.String()), append(x.names, name)
+		from = name
+	}
+	return nil
+}
+
+// part is the check of one part, true too where the control does not apply to it.
+func (x *expression) part() string {
+	c := x.control
+	if c.When != "" && partOf(c.When) {
+		return fmt.Sprintf("%s ? %s : true", group(c.When), group(c.Check))
+	}
+	return group(c.Check)
+}
+
+// all is true where every part passes.
+func (x *expression) all() string {
+	out := x.part()
+	for i, list := range slices.Backward(x.lists) {
+		out = fmt.Sprintf("%s.all(%s, %s)", list, x.names[i], out)
+	}
+	return out
+}
+
+// messages tells of every part that fails.
+func (x *expression) messages() string {
+	out, check := group(x.control.Message), x.part()
+	for i, list := range slices.Backward(x.lists) {
+		out = joined(list, x.names[i], check, out)
+		check = fmt.Sprintf("%s.all(%s, %s)", list, x.names[i], check)
+	}
+	return out
+}
+
+// joined gives the messages of the elements of a list that fail.
+func joined(list, name, check, message string) string {
+	return fmt.Sprintf(`%s.filter(%s, !(%s)).map(%s, %s).join("; ")`, list, name, check, name, message)
+}
+
+// partOf reports whether an expression is about a part, not about the object.
+func partOf(text string) bool { return part.MatchString(unquoted(text)) }
+
+var part = regexp.MustCompile(`(^|[^.\w])(container|item)\b`) //nolint:gochecknoglobals // constant
+
+var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'`) //nolint:gochecknoglobals // constant
+
+// unquoted takes the texts out of an expression.
+func unquoted(text string) string { return quoted.ReplaceAllString(text, `""`) }
+
+// group puts an expression in brackets; the line ends in case it ends in a comment.
+func group(text string) string {
+	text = strings.TrimSpace(text)
+	if strings.Contains(unquoted(text), "//") {
+		text += "\n"
+	}
+	return "(" + text + ")"
+}
+
+// steps reads the path of a list: names, and "" for every element.
+func steps(path string) ([]string, error) {
+	if strings.ContainsAny(path, `"'\`) {
+		return nil, cannot("the path %q has quoted names", path)
+	}
+	var out []string
+	for s := range strings.SplitSeq(path, ".") {
+		name, rest, list := strings.Cut(s, "[]")
+		out = append(out, name)
+		for list {
+			out = append(out, "")
+			_, rest, list = strings.Cut(rest, "[]")
+		}
+	}
+	return out, nil
+}

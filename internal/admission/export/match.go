@@ -1,0 +1,138 @@
+package export
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+
+	"bulwark.dev/bulwark/internal/posture/content"
+)
+
+// written are the operations that put an object into its present form.
+func written() []admissionv1.OperationType {
+	return []admissionv1.OperationType{admissionv1.Create, admissionv1.Update}
+}
+
+func rule(group string, versions, resources []string) admissionv1.NamedRuleWithOperations {
+	scope := admissionv1.AllScopes
+	return admissionv1.NamedRuleWithOperations{RuleWithOperations: admissionv1.RuleWithOperations{
+		Operations: written(),
+		Rule:       admissionv1.Rule{APIGroups: []string{group}, APIVersions: versions, Resources: resources, Scope: &scope},
+	}}
+}
+
+// workloads are the built-in kinds with a pod template.
+func workloads() []admissionv1.NamedRuleWithOperations {
+	v1 := []string{"v1"}
+	return []admissionv1.NamedRuleWithOperations{
+		rule("", v1, []string{"pods", "podtemplates", "replicationcontrollers"}),
+		// Here alone a pod's containers change once it runs. The API server checks
+		// the types of no rule that has these, so they stand apart.
+		rule("", v1, []string{"pods/ephemeralcontainers", "pods/resize"}),
+		rule("apps", v1, []string{"deployments", "replicasets", "statefulsets", "daemonsets"}),
+		rule("batch", v1, []string{"jobs", "cronjobs"}),
+	}
+}
+
+// matches gives the kinds that a control is for.
+func matches(c *content.Control) ([]admissionv1.NamedRuleWithOperations, error) {
+	if c.AppliesTo.Pods || c.AppliesTo.Component != "" {
+		return workloads(), nil
+	}
+	var out []admissionv1.NamedRuleWithOperations
+	var no []string
+	for _, k := range c.AppliesTo.Kinds {
+		if why := unserved(k); why != "" {
+			no = append(no, why)
+			continue
+		}
+		if k.Kind == "Pod" && k.Group == "" {
+			out = append(out, rule("", []string{"v1"}, []string{"pods"}), rule("", []string{"v1"}, []string{"pods/ephemeralcontainers", "pods/resize"}))
+			continue
+		}
+		out = append(out, rule(k.Group, versions(c, k), []string{plural(k.Kind)}))
+	}
+	if len(no) > 0 {
+		return nil, cannot("%s", strings.Join(slices.Compact(no), "; "))
+	}
+	slices.SortStableFunc(out, func(a, b admissionv1.NamedRuleWithOperations) int {
+		return cmp.Compare(a.APIGroups[0], b.APIGroups[0])
+	})
+	return out, nil
+}
+
+// unserved says why no admission policy sees a kind, or "".
+func unserved(k content.Kind) string {
+	switch k.Group {
+	case "kubelet.config.k8s.io", "kubeproxy.config.k8s.io", "kubescheduler.config.k8s.io", "kubeadm.k8s.io",
+		"audit.k8s.io", "apiserver.config.k8s.io", "apiserver.k8s.io", "client.authentication.k8s.io":
+		return k.Kind + " is a file of a component, which no API server stores"
+	case "admissionregistration.k8s.io":
+		return k.Kind + " is exempt from admission policies, so that a wrong one can be taken away"
+	case "authentication.k8s.io", "authorization.k8s.io":
+		return k.Kind + " is exempt from admission policies"
+	}
+	if k.Kind == "Config" && k.Group == "" {
+		return "Config is a file of kubectl, which no API server stores"
+	}
+	return ""
+}
+
+// versions gives the versions of a kind to match. Of a built-in kind it is the one
+// that the control's examples are written in, since the API server converts others
+// to it; of custom ones any, for there a version that is not served matches
+// nothing.
+func versions(c *content.Control, k content.Kind) []string {
+	if !builtin(k.Group) {
+		return []string{"*"}
+	}
+	var out []string
+	add := func(o map[string]any) {
+		apiVersion, _ := o["apiVersion"].(string)
+		group, version, ok := strings.Cut(apiVersion, "/")
+		if !ok {
+			group, version = "", apiVersion
+		}
+		if o["kind"] == k.Kind && group == k.Group && version != "" && !slices.Contains(out, version) {
+			out = append(out, version)
+		}
+	}
+	for _, o := range c.Examples.Pass {
+		add(o)
+	}
+	for _, e := range c.Examples.Fail {
+		add(e.Object)
+	}
+	if len(out) == 0 {
+		return []string{"*"}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// builtin reports whether a group is the API server's own.
+func builtin(group string) bool {
+	switch group {
+	case "", "apps", "batch", "policy", "autoscaling":
+		return true
+	}
+	name, of, _ := strings.Cut(group, ".")
+	return of == "k8s.io" && name != "gateway" && name != "metrics" || of == "authorization.k8s.io"
+}
+
+// plural gives the name of a kind's resource, as in addresses.
+func plural(kind string) string {
+	s := strings.ToLower(kind)
+	vowel := len(s) > 1 && strings.ContainsRune("aeiou", rune(s[len(s)-2]))
+	switch {
+	case s == "endpoints":
+		return s
+	case strings.HasSuffix(s, "y") && !vowel:
+		return s[:len(s)-1] + "ies"
+	case strings.HasSuffix(s, "s"), strings.HasSuffix(s, "x"), strings.HasSuffix(s, "ch"), strings.HasSuffix(s, "sh"):
+		return s + "es"
+	}
+	return s + "s"
+}

@@ -1,0 +1,51 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"bulwark.dev/bulwark/internal/cluster/inventory"
+	"bulwark.dev/bulwark/internal/cluster/inventory/manifest"
+	"bulwark.dev/bulwark/internal/cluster/inventory/saved"
+)
+
+// file reads a file that the user named: what --save wrote, or manifests.
+func (r *fileReader) file(ctx context.Context, path string) error {
+	file, err := os.Open(path) //nolint:gosec // G304: the user names it
+	if err != nil {
+		return err //nolint:wrapcheck // it names the file
+	}
+	defer func() { _ = file.Close() }() // read only
+	head := make([]byte, 4096)
+	n, err := io.ReadFull(file, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	if !saved.Is(head[:n]) {
+		return r.files(ctx, []string{path}, nil)
+	}
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	if r.saved, err = saved.Read(file); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	return nil
+}
+
+// files reads manifests.
+func (r *fileReader) files(ctx context.Context, paths []string, enter func(string) bool) error {
+	objects, problems, err := manifest.Read(ctx, paths, manifest.Options{Stdin: r.env.Stdin, Enter: enter})
+	if err != nil {
+		return err //nolint:wrapcheck // it says what was read
+	}
+	r.add(objects, problems)
+	return nil
+}
+
+func saveSnapshot(name string, snap *inventory.Snapshot) error {
+	return writeFile(name, func(w io.Writer) error { return saved.Write(w, snap) })
+}

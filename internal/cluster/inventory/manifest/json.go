@@ -1,0 +1,73 @@
+package manifest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"bulwark.dev/bulwark"
+	"bulwark.dev/bulwark/internal/cluster/inventory"
+	"bulwark.dev/bulwark/internal/cluster/inventory/jsonscan"
+)
+
+// json reads a stream of JSON values. It reports false where the text is no JSON
+// and may be YAML, which begins alike.
+func (r *reader) json(name string, text []byte, strict bool) bool {
+	at := &cursor{file: name, text: text, line: 1, column: 1}
+	before := len(r.objects)
+	problems := len(r.problems)
+	for rest := text; ; {
+		value, next, err := jsonscan.Next(rest)
+		if err != nil {
+			if !isJSON(name) && before == len(r.objects) {
+				r.problems = r.problems[:problems]
+				return false
+			}
+			where := len(text) - len(rest)
+			if e := (*jsonscan.SyntaxError)(nil); errors.As(err, &e) {
+				where += e.Offset
+			}
+			if strict || looksLikeObject(text) {
+				r.problem(at.to(where), fmt.Sprintf("is not JSON: %v", err))
+			} else {
+				r.passed(bulwark.Location{File: name})
+			}
+			return true
+		}
+		if value == nil {
+			return true
+		}
+		u := unfolder{reader: r, strict: strict, place: func(_ string, raw []byte) (inventory.Origin, bulwark.Location) {
+			// raw is a part of text, so what follows its start tells where that is.
+			place := at.to(cap(text) - cap(raw))
+			return &origin{doc: &document{
+				file: name, text: raw, json: true, line: place.Line - 1, column: place.Column - 1, trees: r.trees,
+			}}, place
+		}}
+		u.value(value, "", implied{}, 0)
+		rest = next
+	}
+}
+
+// cursor counts lines in a text, forward.
+type cursor struct {
+	file         string
+	text         []byte
+	offset       int
+	line, column int
+}
+
+func (c *cursor) to(offset int) bulwark.Location {
+	if offset = min(offset, len(c.text)); offset < c.offset {
+		c.offset, c.line, c.column = 0, 1, 1
+	}
+	passed := c.text[c.offset:offset]
+	c.line += bytes.Count(passed, []byte("\n"))
+	if i := bytes.LastIndexByte(passed, '\n'); i >= 0 {
+		c.column, passed = 1, passed[i+1:]
+	}
+	c.column += utf8.RuneCount(passed)
+	c.offset = offset
+	return bulwark.Location{File: c.file, Line: c.line, Column: c.column}
+}

@@ -1,0 +1,197 @@
+// Package overlay builds a Kustomize folder in memory and reads the objects that
+// it makes. Nothing is fetched and nothing is run: remote bases, plugins and
+// Helm charts are Problems, and files are read from below their kustomization
+// only, as Kustomize has it by default.
+package overlay
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"sigs.k8s.io/kustomize/api/konfig"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/resmap"
+
+	"bulwark.dev/bulwark"
+	"bulwark.dev/bulwark/internal/cluster/inventory"
+)
+
+// Is reports whether path is a folder with a kustomization file.
+func Is(path string) bool {
+	_, ok := kustomization(path)
+	return ok
+}
+
+// kustomization gives the path of a folder's kustomization file.
+func kustomization(dir string) (string, bool) {
+	for _, name := range konfig.RecognizedKustomizationFileNames() {
+		at := filepath.Join(dir, name)
+		if info, err := os.Stat(at); err == nil && info.Mode().IsRegular() {
+			return at, true
+		}
+	}
+	return "", false
+}
+
+// Render builds the folder. What cannot be built is a Problem; an error means that
+// there is no such folder.
+func Render(dir string) ([]*inventory.Object, []inventory.Problem, error) {
+	o, err := Open(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	objects, problems := o.Render()
+	return objects, problems, nil
+}
+
+// Overlay is a folder with a kustomization file. It is safe for use by many
+// goroutines.
+type Overlay struct {
+	dir, abs string
+	// over holds texts that stand for files, or are there without one, by
+	// absolute path.
+	over map[string][]byte
+}
+
+// Open finds the folder. It reads nothing yet.
+func Open(dir string) (*Overlay, error) {
+	if !Is(dir) {
+		return nil, fmt.Errorf("build %s: no kustomization file in it", dir)
+	}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("build %s: %w", dir, err)
+	}
+	if abs, err = filepath.EvalSymlinks(abs); err != nil {
+		return nil, fmt.Errorf("build %s: %w", dir, err)
+	}
+	return &Overlay{dir: filepath.Clean(dir), abs: abs}, nil
+}
+
+// Dir gives the folder as it was given.
+func (o *Overlay) Dir() string { return o.dir }
+
+// Kustomization gives the path of the folder's kustomization file.
+func (o *Overlay) Kustomization() string {
+	at, _ := kustomization(o.dir)
+	return at
+}
+
+// With gives the overlay as it would be if files had other texts, or were there.
+// The paths are as Locate gives them.
+func (o *Overlay) With(texts map[string][]byte) *Overlay {
+	next := &Overlay{dir: o.dir, abs: o.abs, over: maps.Clone(o.over)}
+	if next.over == nil {
+		next.over = map[string][]byte{}
+	}
+	for at, text := range texts {
+		if rel, err := filepath.Rel(o.dir, at); err == nil {
+			next.over[filepath.Join(o.abs, rel)] = text
+		}
+	}
+	return next
+}
+
+// Kustomize keeps the API's schema in a variable of its own that each build
+// changes, so builds go one after the other.
+var building sync.Mutex //nolint:gochecknoglobals // guards the library's own global
+
+// Render builds the folder, see the function of that name.
+func (o *Overlay) Render() ([]*inventory.Object, []inventory.Problem) {
+	disk := newDisk(o)
+	m, err := o.build(disk)
+	if disk.refused != nil {
+		err = disk.refused
+	}
+	if err != nil {
+		return nil, []inventory.Problem{o.failure(disk, err)}
+	}
+	tree := &tree{overlay: o, files: disk.read}
+	var objects []*inventory.Object
+	var problems []inventory.Problem
+	for _, r := range m.Resources() {
+		from, err := r.GetOrigin()
+		if err == nil && disk.marked {
+			err = r.SetOrigin(nil)
+		}
+		var text []byte
+		if err == nil {
+			text, err = r.MarshalJSON()
+		}
+		var made *inventory.Object
+		if err == nil {
+			org := &Origin{tree: tree, raw: text}
+			if from != nil {
+				org.source = o.within(from.Path)
+				if from.Path == "" {
+					org.source = o.within(from.ConfiguredIn)
+				}
+			}
+			made, err = inventory.New(text, org)
+		}
+		if err != nil {
+			problems = append(problems, inventory.Problem{Location: bulwark.Location{File: o.Kustomization()}, What: "an object cannot be read: " + err.Error()})
+			continue
+		}
+		objects = append(objects, made)
+	}
+	return objects, problems
+}
+
+// within gives the absolute path of what a build names relative to the folder.
+func (o *Overlay) within(path string) string {
+	if path == "" {
+		return ""
+	}
+	return filepath.Join(o.abs, filepath.FromSlash(path))
+}
+
+// shown gives the path of a file as the user would write it.
+func (o *Overlay) shown(abs string) string {
+	rel, err := filepath.Rel(o.abs, abs)
+	if err != nil {
+		return abs
+	}
+	return filepath.Join(o.dir, rel)
+}
+
+func (o *Overlay) build(disk *disk) (m resmap.ResMap, err error) {
+	building.Lock()
+	defer building.Unlock()
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("kustomize gave up: %v", r)
+		}
+	}()
+	return krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(disk, o.abs)
+}
+
+// failure tells why a build failed, and in which file where that is known. Paths
+// are shown as the user gave them.
+func (o *Overlay) failure(disk *disk, err error) inventory.Problem {
+	p := inventory.Problem{Location: bulwark.Location{File: o.Kustomization()}}
+	var r *refusal
+	if errors.As(err, &r) {
+		p.Location = bulwark.Location{File: o.shown(r.file), Line: r.line}
+		p.What = r.what
+		return p
+	}
+	text := strings.Join(strings.Fields(err.Error()), " ")
+	for at := range disk.read {
+		if name := filepath.Base(at); strings.Contains(text, at) || (at != filepath.Join(o.abs, name) && strings.Contains(text, "'"+name+"'")) {
+			p.Location.File = o.shown(at)
+		}
+	}
+	text = strings.ReplaceAll(text, o.abs, o.dir)
+	text = strings.ReplaceAll(text, filepath.Dir(o.abs), filepath.Dir(o.dir))
+	if runes := []rune(text); len(runes) > 500 {
+		text = string(runes[:500]) + "…"
+	}
+	p.What = "kustomize cannot build it: " + text
+	return p
+}

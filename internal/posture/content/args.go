@@ -1,0 +1,56 @@
+package content
+
+import (
+	"slices"
+	"strings"
+)
+
+// repeated are the flags whose values add up when they are given again. Of all
+// others the last one counts, as the components read them.
+var repeated = []string{ //nolint:gochecknoglobals // constant
+	"admission-control", "api-audiences", "authorization-mode", "controllers", "disable-admission-plugins",
+	"enable-admission-plugins", "etcd-servers", "etcd-servers-overrides", "feature-gates", "node-labels",
+	"oidc-groups-claim", "oidc-required-claim", "register-with-taints", "runtime-config",
+	"service-account-issuer", "service-account-key-file", "tls-cipher-suites", "tls-sni-cert-key",
+}
+
+// flags gives a container's command and arguments in one list, each flag as
+// --name=value: "--name value" and "-name=value" mean the same, a flag alone means
+// true, and underscores in a name are dashes.
+func flags(container map[string]any) []any {
+	var words []string
+	for _, field := range []string{"command", "args"} {
+		list, _ := container[field].([]any)
+		for _, w := range list {
+			s, _ := w.(string)
+			words = append(words, s)
+		}
+	}
+	var out []string
+	for i := 0; i < len(words); i++ {
+		w := words[i]
+		name := strings.TrimPrefix(strings.TrimPrefix(w, "-"), "-")
+		if len(name) < 2 || name == w || name[0] == '-' {
+			out = append(out, w)
+			continue
+		}
+		name, value, ok := strings.Cut(name, "=")
+		if !ok {
+			value = "true"
+			if i+1 < len(words) && !strings.HasPrefix(words[i+1], "-") {
+				i++
+				value = words[i]
+			}
+		}
+		name = strings.ReplaceAll(name, "_", "-")
+		if !slices.Contains(repeated, name) {
+			out = slices.DeleteFunc(out, func(w string) bool { return strings.HasPrefix(w, "--"+name+"=") })
+		}
+		out = append(out, "--"+name+"="+value)
+	}
+	list := make([]any, len(out))
+	for i, w := range out {
+		list[i] = w
+	}
+	return list
+}

@@ -1,0 +1,143 @@
+package content_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"bulwark.dev/bulwark"
+	"bulwark.dev/bulwark/catalog"
+	"bulwark.dev/bulwark/internal/cluster/inventory"
+	"bulwark.dev/bulwark/internal/posture/content"
+	"bulwark.dev/bulwark/internal/posture/control"
+)
+
+// TestExamples runs every example of every control of the catalog. One of them:
+// go test ./internal/posture/content -run 'TestExamples/container-privileged'.
+func TestExamples(t *testing.T) {
+	t.Parallel()
+	controls, err := content.Load(catalog.Controls())
+	if err != nil {
+		t.Errorf("controls that cannot be read:\n%v", err)
+	}
+	var pass, fail, skip, fixed int
+	for _, c := range controls {
+		t.Run(c.ID, func(t *testing.T) {
+			for i, o := range c.Examples.Pass {
+				pass++
+				if got := judge(t, c, o); len(got) != 1 || got[0].Verdict != bulwark.VerdictPass {
+					t.Errorf("examples.pass[%d] does not pass: %s", i, show(got))
+				}
+			}
+			for i, o := range c.Examples.Skip {
+				skip++
+				if got := judge(t, c, o); len(got) != 1 || got[0].Verdict != bulwark.VerdictNotApplicable {
+					t.Errorf("examples.skip[%d] is not not-applicable: %s", i, show(got))
+				}
+			}
+			for i, e := range c.Examples.Fail {
+				fail++
+				got := judge(t, c, e.Object)
+				var fields []string
+				var edits []bulwark.Edit
+				for _, r := range got {
+					edits = append(edits, r.Fix...)
+					if r.Verdict != bulwark.VerdictFail {
+						t.Errorf("examples.fail[%d] does not fail: %s", i, show(got))
+						continue
+					}
+					if r.Message == c.Title {
+						t.Errorf("examples.fail[%d]: the message of %s cannot be made", i, r.Field)
+					}
+					fields = append(fields, r.Field)
+				}
+				slices.Sort(fields)
+				want := slices.Sorted(slices.Values(e.Want))
+				if diff := cmp.Diff(want, fields); diff != "" {
+					t.Errorf("examples.fail[%d]: fields (-want +got):\n%s", i, diff)
+				}
+				if len(c.Fix) > 0 {
+					fixed++
+					repair(t, c, i, e.Object, edits)
+				}
+			}
+		})
+	}
+	t.Logf("%d controls: %d examples pass, %d fail, %d are not applicable, %d are repaired", len(controls), pass, fail, skip, fixed)
+	if len(controls) > 0 && (pass < len(controls) || fail < len(controls)) {
+		t.Errorf("of %d controls only %d examples pass and %d fail", len(controls), pass, fail)
+	}
+}
+
+// repair applies the fix: the example passes then, and nothing else has changed.
+func repair(t *testing.T, c *content.Control, i int, object map[string]any, edits []bulwark.Edit) {
+	t.Helper()
+	before, after := subject(t, object).Content, subject(t, object).Content
+	if err := content.Apply(after, edits); err != nil {
+		t.Errorf("examples.fail[%d]: the fix cannot be applied: %v", i, err)
+		return
+	}
+	if got := judge(t, c, after); len(got) != 1 || got[0].Verdict != bulwark.VerdictPass {
+		t.Errorf("examples.fail[%d] with its fix does not pass: %s", i, show(got))
+	}
+	for _, path := range content.Changed(before, after) {
+		if !slices.ContainsFunc(edits, func(e bulwark.Edit) bool { return content.Within(path, e.Field) }) {
+			t.Errorf("examples.fail[%d]: the fix changes %s too", i, path)
+		}
+	}
+}
+
+func judge(t *testing.T, c *content.Control, object map[string]any) []control.Result {
+	t.Helper()
+	s := subject(t, object)
+	if !c.Applies(s) {
+		t.Errorf("the control is not for an example of kind %s", s.Object.Kind)
+	}
+	return c.Judge(s)
+}
+
+func subject(t *testing.T, object map[string]any) *control.Subject {
+	t.Helper()
+	text, err := json.Marshal(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := inventory.New(text, nil)
+	if err != nil {
+		t.Fatalf("an example is no object: %v", err)
+	}
+	s, err := control.NewSubject(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// subjectOrNil is for objects that nobody vouches for.
+func subjectOrNil(object map[string]any) *control.Subject {
+	text, err := json.Marshal(object)
+	if err != nil {
+		return nil
+	}
+	o, err := inventory.New(text, nil)
+	if err != nil {
+		return nil
+	}
+	s, err := control.NewSubject(o)
+	if err != nil {
+		return nil
+	}
+	return s
+}
+
+func show(results []control.Result) string {
+	var b strings.Builder
+	for _, r := range results {
+		fmt.Fprintf(&b, "\n  %s %s (container %q): %s %s", r.Verdict, r.Field, r.Container, r.Message, r.Reason)
+	}
+	return b.String()
+}

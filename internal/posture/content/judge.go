@@ -1,0 +1,489 @@
+package content
+
+import (
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common/types"
+	"k8s.io/apimachinery/pkg/util/json"
+	apicel "k8s.io/apiserver/pkg/apis/cel"
+
+	"bulwark.dev/bulwark"
+	"bulwark.dev/bulwark/internal/posture/control"
+)
+
+// most is how many results one control gives of one object; more say nothing new
+// and a made-up object could hold millions.
+const most = 500
+
+// Applies reports whether the control is for objects of this kind.
+func (c *Control) Applies(s *control.Subject) bool {
+	a := &c.AppliesTo
+	switch {
+	case a.Pods:
+		return len(s.Pods) > 0
+	case a.Component != "":
+		for i := range s.Pods {
+			for _, k := range s.ContainersOf(i) {
+				if a.component(k.Spec) {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	for _, k := range a.Kinds {
+		if k.Kind == s.Object.Kind && k.Group == s.Object.Group() {
+			return true
+		}
+	}
+	return false
+}
+
+// Judge gives the verdicts on an object.
+func (c *Control) Judge(s *control.Subject) []control.Result {
+	e, _ := evaluations.Get().(*evaluation)
+	defer func() { e.release() }()
+	e.c, e.s, e.ready, e.budget = c, s, prepare(s), apicel.RuntimeCELCostBudget
+	if c.needs&needParams != 0 {
+		e.vars["params"] = c.params
+	}
+	e.object()
+	switch {
+	case len(e.out) > 0:
+		return e.out
+	case e.passed || !e.skipped:
+		return c.passes
+	}
+	return c.skips
+}
+
+// evaluation is one run of one control over one object. It is what CEL asks for
+// the values of names.
+type evaluation struct {
+	c               *Control
+	s               *control.Subject
+	ready           *prepared
+	pod             int // index of the pod in s, -1: none
+	vars            map[string]any
+	container, item any
+	// index and chain are the places and values of the elements that lead to the item.
+	index []int
+	chain []any
+
+	budget uint64
+	now    said // of the place that is being judged
+
+	passed, skipped bool
+	out             []control.Result
+}
+
+var evaluations = sync.Pool{New: func() any { return &evaluation{vars: make(map[string]any, len(variableNames))} }} //nolint:gochecknoglobals // a pool
+
+func (e *evaluation) release() {
+	clear(e.vars)
+	clear(e.chain[:cap(e.chain)])
+	*e = evaluation{vars: e.vars, index: e.index[:0], chain: e.chain[:0]}
+	evaluations.Put(e)
+}
+
+// ResolveName gives the value of a name in CEL.
+func (e *evaluation) ResolveName(name string) (any, bool) {
+	switch name {
+	case "container":
+		return e.container, true
+	case "item":
+		return e.item, true
+	case "variables":
+		return e.vars, true
+	case "object":
+		return e.s.Content, true
+	}
+	return nil, false
+}
+
+// Parent gives nil: names stand nowhere else.
+func (e *evaluation) Parent() cel.Activation { return nil }
+
+// object runs the control for each pod of the object, or once where it looks at
+// none.
+func (e *evaluation) object() {
+	c := e.c
+	if !c.perPod() || len(e.s.Pods) == 0 {
+		e.pod = -1
+		if c.scope == ScopeObject || c.scope == ScopeObjectList {
+			e.bind()
+			e.judge("", "", nil, nil)
+		}
+		return
+	}
+	for i := range e.s.Pods {
+		e.pod = i
+		e.bind()
+		all := e.s.ContainersOf(i)
+		if c.AppliesTo.Component == "" && !c.perContainer() {
+			e.judge(e.base(), "", nil, nil)
+			continue
+		}
+		for k := range all {
+			if c.AppliesTo.Component != "" {
+				if !c.AppliesTo.component(all[k].Spec) {
+					continue
+				}
+				if c.needs&needArgs != 0 {
+					e.vars["args"] = e.args(k)
+				}
+			}
+			at := e.base()
+			if c.perContainer() {
+				at = all[k].Path
+			}
+			e.judge(at, nameOf(all[k].Spec), all[k].Spec, e.ready.pods[i].containers[k].hashes)
+		}
+	}
+}
+
+func (c *Control) perPod() bool {
+	return c.needs&(needPod|needMetadata|needContainers) != 0 || c.AppliesTo.Component != "" ||
+		c.scope != ScopeObject && c.scope != ScopeObjectList
+}
+
+func (c *Control) perContainer() bool {
+	return c.scope == ScopeContainer || c.scope == ScopeContainerList
+}
+
+// base gives the path that the pod's scopes start from.
+func (e *evaluation) base() string {
+	if e.c.scope == ScopePod || e.c.scope == ScopePodList {
+		return e.s.Pods[e.pod].Path
+	}
+	return ""
+}
+
+func (e *evaluation) args(k int) []any {
+	p := &e.ready.pods[e.pod].containers[k]
+	if p.args == nil {
+		p.args = flags(e.s.ContainersOf(e.pod)[k].Spec)
+	}
+	return p.args
+}
+
+// bind sets what variables show of the pod, as far as the control reads it.
+func (e *evaluation) bind() {
+	needs := e.c.needs
+	spec, metadata, containers := empty, empty, []any{}
+	if e.pod >= 0 {
+		p := &e.s.Pods[e.pod]
+		if p.Spec != nil {
+			spec = p.Spec
+		}
+		if p.Metadata != nil {
+			metadata = p.Metadata
+		}
+	}
+	if needs&needPod != 0 {
+		e.vars["pod"] = spec
+	}
+	if needs&needMetadata != 0 {
+		e.vars["podMetadata"] = metadata
+	}
+	if needs&needContainers == 0 {
+		return
+	}
+	if e.pod >= 0 {
+		ready := &e.ready.pods[e.pod]
+		if ready.all == nil {
+			ready.all = make([]any, 0, len(ready.containers))
+			for _, k := range e.s.ContainersOf(e.pod) {
+				ready.all = append(ready.all, k.Spec)
+			}
+		}
+		containers = ready.all
+	}
+	e.vars["containers"] = containers
+}
+
+var empty = map[string]any{} //nolint:gochecknoglobals // constant
+
+// judge runs the control at one place: the object, a pod or a container, or the
+// lists in it. spec and hashes are the container's, if there is one.
+func (e *evaluation) judge(at, name string, spec map[string]any, hashes []uint64) {
+	c := e.c
+	e.container, e.item = spec, nil
+	key, ok := e.key(spec, hashes)
+	if ok = ok && c.memo != nil; ok {
+		if known := c.memo.get(key); known != nil {
+			e.take(known, at, name)
+			return
+		}
+	}
+	e.now = said{key: key}
+	e.place(spec)
+	e.take(&e.now, at, name)
+	if ok && e.budget > 0 { // what ran out of budget did so because of other parts
+		keep := e.now
+		c.memo.put(&keep)
+	}
+}
+
+// key gives a hash of all that the control reads at a place, and whether that is
+// known.
+func (e *evaluation) key(spec map[string]any, hashes []uint64) (uint64, bool) {
+	r := &e.c.reads
+	if r.unknown || e.pod < 0 && r.pod|r.meta != 0 || hashes == nil && r.container != 0 {
+		return 0, false
+	}
+	h := uint64(1)
+	if r.container != 0 {
+		h = sum(h, r.container, containerFields, hashes, spec)
+	}
+	if r.pod|r.meta != 0 {
+		p := &e.ready.pods[e.pod]
+		h = sum(h, r.pod, podFields, p.spec, e.s.Pods[e.pod].Spec)
+		h = sum(h, r.meta, metaFields, p.meta, e.s.Pods[e.pod].Metadata)
+	}
+	if r.object != 0 {
+		h = e.ready.sumObject(h, r.object, e.s.Content)
+	}
+	return h, true
+}
+
+// take adds an outcome at a place.
+func (e *evaluation) take(s *said, at, name string) {
+	e.passed, e.skipped = e.passed || s.passed, e.skipped || s.skipped
+	for i := range s.out {
+		o := &s.out[i]
+		where := join(at, o.at)
+		r := control.Result{Verdict: o.verdict, Field: where, Container: name, Key: e.name(name, o.id), Message: o.message, Reason: o.reason}
+		if o.verdict == bulwark.VerdictFail {
+			r.Field, r.Fix = join(where, e.c.Field), e.c.Edits(where)
+		}
+		if !slices.ContainsFunc(e.out, func(o control.Result) bool { return o.Field == r.Field && o.Key == r.Key && o.Verdict == r.Verdict }) {
+			e.out = append(e.out, r)
+		}
+	}
+}
+
+// place judges the part or the list.
+func (e *evaluation) place(spec map[string]any) {
+	c := e.c
+	if c.when != nil && c.when.needs&needPart == 0 {
+		switch ok, why := e.bool(c.when); {
+		case why != "":
+			e.unknown("", why)
+			return
+		case !ok:
+			e.now.skipped = true
+			return
+		}
+	}
+	switch c.scope {
+	case ScopeObject, ScopePod, ScopeContainer:
+		e.part()
+	case ScopeObjectList:
+		e.walk(e.s.Content, c.list)
+	case ScopePodList:
+		e.walk(e.s.Pods[e.pod].Spec, c.list)
+	case ScopeContainerList:
+		e.walk(spec, c.list)
+	}
+}
+
+func nameOf(m map[string]any) string {
+	s, _ := m["name"].(string)
+	return s
+}
+
+// walk finds the elements of a list, or of lists in lists.
+func (e *evaluation) walk(v any, steps []step) {
+	switch {
+	case len(steps) == 0:
+		e.item = v
+		e.part()
+	case v == nil:
+	case steps[0].all:
+		list, ok := v.([]any)
+		if !ok {
+			e.unknown(e.path(len(e.c.list)-len(steps)), "a list is expected here")
+			return
+		}
+		for i, el := range list {
+			e.index, e.chain = append(e.index, i), append(e.chain, el)
+			e.walk(el, steps[1:])
+			e.index, e.chain = e.index[:len(e.index)-1], e.chain[:len(e.chain)-1]
+		}
+	default:
+		m, ok := v.(map[string]any)
+		if !ok {
+			e.unknown(e.path(len(e.c.list)-len(steps)), "an object is expected here")
+			return
+		}
+		e.walk(m[steps[0].field], steps[1:])
+	}
+}
+
+// path gives the path of what is judged below the place, after n steps of the list.
+func (e *evaluation) path(n int) string {
+	if e.c.scope < ScopeObjectList {
+		return ""
+	}
+	return pathOf(e.c.list[:n], e.index)
+}
+
+// part judges one part.
+func (e *evaluation) part() {
+	c := e.c
+	if len(e.now.out) >= most {
+		return
+	}
+	if c.when != nil && c.when.needs&needPart != 0 {
+		switch ok, why := e.bool(c.when); {
+		case why != "":
+			e.unknown(e.path(len(c.list)), why)
+			return
+		case !ok:
+			e.now.skipped = true
+			return
+		}
+	}
+	ok, why := e.bool(c.check)
+	switch {
+	case why != "":
+		e.unknown(e.path(len(c.list)), why)
+	case ok:
+		e.now.passed = true
+	default:
+		e.now.out = append(e.now.out, outcome{verdict: bulwark.VerdictFail, at: e.path(len(c.list)), id: e.id(), message: e.message()})
+	}
+}
+
+func (e *evaluation) unknown(at, why string) {
+	if len(e.now.out) < most {
+		e.now.out = append(e.now.out, outcome{verdict: bulwark.VerdictUnknown, at: at, id: e.id(), reason: why, message: "cannot be judged: " + why})
+	}
+}
+
+// id tells the elements of a list apart by their names, so that it stays when
+// lists are reordered.
+func (e *evaluation) id() string {
+	var b strings.Builder
+	for _, el := range e.chain {
+		b.WriteString("/" + identity(el))
+	}
+	return b.String()
+}
+
+// name gives the key of a result: the same in a pod and in what made it.
+func (e *evaluation) name(container, id string) string {
+	prefix := ""
+	if len(e.s.Pods) > 1 && e.pod >= 0 {
+		prefix = e.s.Pods[e.pod].Path + ":"
+	}
+	switch e.c.scope {
+	case ScopeObject, ScopeObjectList:
+		prefix += "object"
+	case ScopePod, ScopePodList:
+		prefix += "pod"
+	case ScopeContainer, ScopeContainerList:
+		prefix += "container"
+	}
+	if container != "" {
+		prefix += " " + container
+	}
+	return prefix + id
+}
+
+// identity names an element of a list: by its name or what else tells it apart,
+// and what has nothing of that by what it holds.
+func identity(el any) string {
+	m, ok := el.(map[string]any)
+	if !ok {
+		return short(el)
+	}
+	for _, field := range []string{"name", "host", "path", "key", "mountPath", "containerPort", "port", "ip", "type"} {
+		switch v := m[field].(type) {
+		case string:
+			if v != "" {
+				return v
+			}
+		case int64:
+			return strconv.FormatInt(v, 10)
+		}
+	}
+	return short(el)
+}
+
+func short(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return ""
+	}
+	h := fnv.New64a()
+	_, _ = h.Write(text)
+	return strconv.FormatUint(h.Sum64(), 36)
+}
+
+// bool runs an expression. why is "" unless it could not be run.
+func (e *evaluation) bool(p *program) (ok bool, why string) {
+	out, why := e.run(p)
+	if why != "" {
+		return false, why
+	}
+	b, isBool := out.(types.Bool)
+	if !isBool {
+		return false, "the control gives no yes or no"
+	}
+	return bool(b), ""
+}
+
+func (e *evaluation) message() string {
+	out, why := e.run(e.c.msg)
+	text, ok := out.(types.String)
+	if why != "" || !ok {
+		return e.c.Title
+	}
+	s := string(text)
+	if limit := apicel.MaxEvaluatedMessageExpressionSizeBytes; len(s) > limit {
+		s = strings.ToValidUTF8(s[:limit], "") + "…"
+	}
+	return s
+}
+
+func (e *evaluation) run(p *program) (out any, why string) {
+	prg, err := p.plan()
+	if err != nil {
+		return nil, "the control cannot be run"
+	}
+	val, details, err := prg.Eval(e)
+	if cost := details.ActualCost(); cost != nil {
+		if *cost > e.budget {
+			e.budget = 0
+			return nil, "the object is too large for the control"
+		}
+		e.budget -= *cost
+	}
+	if err != nil {
+		return nil, reason(err)
+	}
+	return val, ""
+}
+
+// reason says why an expression cannot be run. Other texts of CEL may hold values
+// of the object, which may be secret.
+func reason(err error) string {
+	text := err.Error()
+	switch {
+	case strings.HasPrefix(text, "no such key: "):
+		return fmt.Sprintf("field %q is not there", strings.TrimPrefix(text, "no such key: "))
+	case strings.HasPrefix(text, "no such overload"):
+		return "a field is of an unexpected type"
+	case strings.Contains(text, "cost limit exceeded"):
+		return "the object is too large for the control"
+	}
+	return "a field has an unexpected value"
+}

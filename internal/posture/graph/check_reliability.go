@@ -1,0 +1,134 @@
+package graph
+
+import (
+	"slices"
+
+	"bulwark.dev/bulwark"
+	"bulwark.dev/bulwark/internal/cluster/inventory"
+	"bulwark.dev/bulwark/internal/posture/control"
+)
+
+var _ = add(Check{
+	Meta: control.Meta{
+		ID: "pod-disruption-budget-missing", Title: "No PodDisruptionBudget keeps a replicated workload up", Severity: bulwark.SeverityLow, Category: "resources",
+		Why:         "Draining nodes, by an upgrade or by somebody who may evict pods, can take all replicas at once.",
+		Remediation: "Add a PodDisruptionBudget with minAvailable or maxUnavailable that selects the pods.",
+		References:  []string{"https://kubernetes.io/docs/tasks/run-application/configure-pdb/"},
+	},
+	Reads: []Kind{{"policy", "PodDisruptionBudget"}}, Pods: true, Absence: true,
+	Judge: func(ix *Index, emit emitter) {
+		kept := map[*workload]bool{}
+		for _, o := range ix.Kind("policy", "PodDisruptionBudget") {
+			s := budget(ix.content(o))
+			for _, w := range ix.workloads().spaces[space(o)].find(&s) {
+				kept[w] = true
+			}
+		}
+		for _, w := range ix.workloads().all {
+			switch {
+			case w.replicas < 2:
+			case kept[w]:
+				emit(w.obj, pass())
+			default:
+				emit(w.obj, fail("spec.replicas", itoa(int(w.replicas))+" replicas and no PodDisruptionBudget "+ix.here()+" selects them"))
+			}
+		}
+	},
+})
+
+// budget reads the selector of a PodDisruptionBudget: an empty one selects all
+// pods, a missing one none.
+func budget(content map[string]any) selector {
+	return parseSelector(at(content, "spec", "selector"), nil)
+}
+
+var _ = add(Check{
+	Meta: control.Meta{
+		ID: "pod-disruption-budget-selects-nothing", Title: "A PodDisruptionBudget selects no pod", Severity: bulwark.SeverityLow, Category: "resources",
+		Why:         "Somebody believes that a workload is kept up by it.",
+		Remediation: "Compare the selector with the labels of the pods that it is meant for, or delete it.",
+		References:  []string{"https://kubernetes.io/docs/tasks/run-application/configure-pdb/"},
+	},
+	Reads: []Kind{{"policy", "PodDisruptionBudget"}}, Pods: true, Absence: true,
+	Judge: func(ix *Index, emit emitter) {
+		for _, o := range ix.Kind("policy", "PodDisruptionBudget") {
+			s := budget(ix.content(o))
+			if ix.workloads().spaces[space(o)].picks(&s) {
+				emit(o, pass())
+				continue
+			}
+			emit(o, fail("spec.selector", "no pod "+ix.here()+" in namespace "+space(o)+" has the labels "+s.String()))
+		}
+	},
+})
+
+var _ = add(Check{
+	Meta: control.Meta{
+		ID: "autoscaler-target-missing", Title: "A HorizontalPodAutoscaler scales something that does not exist", Severity: bulwark.SeverityLow, Category: "resources",
+		Why:         "Under load, by many users or by an attacker, nothing scales.",
+		Remediation: "Name the workload that was meant in scaleTargetRef, or delete the autoscaler.",
+		References:  []string{"https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/"},
+	},
+	Reads: []Kind{{"autoscaling", "HorizontalPodAutoscaler"}}, Pods: true, Absence: true,
+	Judge: func(ix *Index, emit emitter) {
+		for _, o := range ix.Kind("autoscaling", "HorizontalPodAutoscaler") {
+			ref := fields(ix.content(o), "spec", "scaleTargetRef")
+			version, kind, name := text(ref, "apiVersion"), text(ref, "kind"), text(ref, "name")
+			group := bulwark.ObjectRef{APIVersion: version}.Group()
+			if ix.find(group, kind, space(o), name) != nil {
+				emit(o, pass())
+				continue
+			}
+			if why := ix.Unread(group, kind, space(o)); why != "" {
+				emit(o, unknown(kind+" objects could not all be read: "+why))
+				continue
+			}
+			r := fail("spec.scaleTargetRef", kind+" "+space(o)+"/"+name+" is not "+ix.here())
+			r.Severity = ix.missing(bulwark.SeverityLow)
+			emit(o, r)
+		}
+	},
+})
+
+var _ = add(Check{
+	Meta: control.Meta{
+		ID: "namespace-without-quota", Title: "No ResourceQuota limits a namespace", Severity: bulwark.SeverityLow, Category: "namespaces",
+		Why:         "Whoever may create pods there, or break one that does, can take all memory and processors of the cluster.",
+		Remediation: "Add a ResourceQuota for pods, requests and limits of cpu and memory.",
+		References:  []string{"https://kubernetes.io/docs/concepts/policy/resource-quotas/"},
+	},
+	Reads: []Kind{{"", "ResourceQuota"}, {"", "Namespace"}}, Pods: true, Absence: true,
+	Judge: perNamespace(func(ix *Index, name string, _ *inventory.Object) control.Result {
+		for _, o := range ix.in("", "ResourceQuota", name) {
+			if len(fields(ix.content(o), "spec", "hard")) > 0 {
+				return pass()
+			}
+		}
+		return fail("", "namespace "+name+" has workloads and no ResourceQuota "+ix.here()+" with a limit")
+	}),
+})
+
+var _ = add(Check{
+	Meta: control.Meta{
+		ID: "namespace-without-limit-range", Title: "No LimitRange sets limits in a namespace for containers without", Severity: bulwark.SeverityLow, Category: "namespaces",
+		Why:         "A container without limits can starve all others on its node.",
+		Remediation: "Add a LimitRange of type Container with default and defaultRequest for cpu and memory.",
+		References:  []string{"https://kubernetes.io/docs/concepts/policy/limit-range/"},
+	},
+	Reads: []Kind{{"", "LimitRange"}, {"", "Namespace"}}, Pods: true, Absence: true,
+	Judge: perNamespace(func(ix *Index, name string, _ *inventory.Object) control.Result {
+		if len(ix.in("", "LimitRange", name)) > 0 {
+			return pass()
+		}
+		var without []*workload
+		for _, w := range ix.workloads().spaces[name].pods {
+			if slices.ContainsFunc(w.containers, func(c container) bool { return !c.limits }) {
+				without = append(without, w)
+			}
+		}
+		if len(without) == 0 {
+			return skip("all its containers say what they need")
+		}
+		return fail("", "namespace "+name+": "+itoa(len(without))+" workloads have containers without resources, and no LimitRange "+ix.here(), podRefs(without)...)
+	}),
+})

@@ -1,0 +1,275 @@
+package graph
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"bulwark.dev/bulwark/internal/cluster/inventory"
+)
+
+// policy is a network policy of any engine, as far as it says whom it selects
+// and in which directions it limits them.
+type policy struct {
+	obj       *inventory.Object
+	content   map[string]any
+	namespace string // "" for one of the whole cluster
+	// spaces picks namespaces, nil picks all (or its own).
+	spaces func(labels map[string]string) bool
+	// pods picks pods by label; expr, of Calico, replaces it.
+	pods            selector
+	expr            expression
+	ingress, egress bool
+	// bad says why the policy cannot be understood.
+	bad string
+	// picked are those that it selects.
+	picked []*workload
+}
+
+// whole reports whether it selects all pods of where it holds.
+func (p *policy) whole() bool { return p.bad == "" && p.expr == nil && p.pods.everything() }
+
+// policies are all network policies and whom they select.
+type policies struct {
+	all     []*policy
+	spaces  map[string][]*policy // by namespace in which they select somebody, or are
+	in, out map[*workload]*policy
+}
+
+const calicoGroup, calicoCRD = "projectcalico.org", "crd.projectcalico.org"
+
+func policyKinds() []Kind {
+	return []Kind{
+		{"networking.k8s.io", "NetworkPolicy"},
+		{"policy.networking.k8s.io", "ClusterNetworkPolicy"},
+		{"policy.networking.k8s.io", "AdminNetworkPolicy"},
+		{"policy.networking.k8s.io", "BaselineAdminNetworkPolicy"},
+		{calicoGroup, "NetworkPolicy"}, {calicoCRD, "NetworkPolicy"},
+		{calicoGroup, "GlobalNetworkPolicy"}, {calicoCRD, "GlobalNetworkPolicy"},
+		{"cilium.io", "CiliumNetworkPolicy"}, {"cilium.io", "CiliumClusterwideNetworkPolicy"},
+	}
+}
+
+// networks gives all network policies.
+func (ix *Index) networks() *policies {
+	return ix.rules.get(func() *policies {
+		out := &policies{spaces: map[string][]*policy{}, in: map[*workload]*policy{}, out: map[*workload]*policy{}}
+		for _, k := range policyKinds() {
+			for _, o := range ix.Kind(k.Group, k.Kind) {
+				if content := ix.content(o); content != nil {
+					for _, p := range readPolicies(o, content) {
+						ix.pick(out, p)
+					}
+				}
+			}
+		}
+		return out
+	})
+}
+
+// pick finds whom a policy selects.
+func (ix *Index) pick(out *policies, p *policy) {
+	out.all = append(out.all, p)
+	spaces := []string{p.namespace}
+	if p.namespace == "" {
+		spaces = slices.Sorted(maps.Keys(ix.workloads().spaces))
+	}
+	for _, name := range spaces {
+		crowd := ix.workloads().spaces[name]
+		if p.namespace == "" && p.spaces != nil && !p.spaces(ix.namespaceLabels(name)) {
+			continue
+		}
+		found := crowd.choose(p, name)
+		if len(found) > 0 || p.namespace != "" || p.whole() {
+			out.spaces[name] = append(out.spaces[name], p)
+		}
+		for _, w := range found {
+			p.picked = append(p.picked, w)
+			if p.ingress && out.in[w] == nil {
+				out.in[w] = p
+			}
+			if p.egress && out.out[w] == nil {
+				out.out[w] = p
+			}
+		}
+	}
+}
+
+// choose gives the workloads that a policy selects; pods on the host's network
+// are nobody's.
+func (c *crowd) choose(p *policy, namespace string) []*workload {
+	if c == nil || p.bad != "" {
+		return nil
+	}
+	found := c.pods
+	if p.expr == nil {
+		found = c.find(&p.pods)
+	}
+	var out []*workload
+	for _, w := range found {
+		if w.hostNet {
+			continue
+		}
+		if p.expr != nil {
+			l := maps.Clone(w.labels)
+			if l == nil {
+				l = map[string]string{}
+			}
+			l["projectcalico.org/namespace"], l["projectcalico.org/orchestrator"] = namespace, "k8s"
+			if !p.expr(l) {
+				continue
+			}
+		}
+		out = append(out, w)
+	}
+	return out
+}
+
+func readPolicies(o *inventory.Object, content map[string]any) []*policy {
+	base := policy{obj: o, content: content}
+	switch o.Group() {
+	case "networking.k8s.io":
+		base.namespace = space(o)
+		base.readKubernetes()
+	case "policy.networking.k8s.io":
+		base.readAdmin()
+	case "cilium.io":
+		return readCilium(o, content)
+	default:
+		base.readCalico()
+	}
+	base.note()
+	return []*policy{&base}
+}
+
+func (p *policy) note() {
+	if p.bad == "" {
+		p.bad = p.pods.bad
+	}
+}
+
+func (p *policy) readKubernetes() {
+	spec := fields(p.content, "spec")
+	if given := at(spec, "podSelector"); given != nil {
+		p.pods = parseSelector(given, nil)
+	}
+	types := texts(spec, "policyTypes")
+	p.ingress = len(types) == 0 || slices.Contains(types, "Ingress")
+	p.egress = slices.Contains(types, "Egress") || len(types) == 0 && len(list(spec, "egress")) > 0
+}
+
+// readAdmin reads the policies of a cluster's administrator. They limit a
+// direction only if they refuse something in it.
+func (p *policy) readAdmin() {
+	spec := fields(p.content, "spec")
+	refuses := func(direction string) bool {
+		for _, r := range list(spec, direction) {
+			if text(r, "action") == "Deny" {
+				return true
+			}
+		}
+		return false
+	}
+	p.ingress, p.egress = refuses("ingress"), refuses("egress")
+	subject := fields(spec, "subject")
+	switch {
+	case at(subject, "namespaces") != nil:
+		s := parseSelector(subject["namespaces"], nil)
+		p.bad, p.spaces = s.bad, s.matches
+	case at(subject, "pods") != nil:
+		s := parseSelector(at(subject, "pods", "namespaceSelector"), nil)
+		p.bad, p.spaces = s.bad, s.matches
+		p.pods = parseSelector(at(subject, "pods", "podSelector"), nil)
+	default:
+		p.bad = "it has no subject"
+	}
+}
+
+func (p *policy) readCalico() {
+	spec := fields(p.content, "spec")
+	types := texts(spec, "types")
+	in, out := len(list(spec, "ingress")) > 0, len(list(spec, "egress")) > 0
+	p.ingress = slices.Contains(types, "Ingress") || len(types) == 0 && (in || !out)
+	p.egress = slices.Contains(types, "Egress") || len(types) == 0 && out
+	read := func(field string) expression {
+		e, err := parseCalico(text(spec, field))
+		if err != nil {
+			p.bad = err.Error()
+		}
+		return e
+	}
+	if s := strings.TrimSpace(text(spec, "selector")); s != "" && s != "all()" {
+		p.expr = read("selector")
+	}
+	if text(spec, "serviceAccountSelector") != "" {
+		p.bad = "it selects by ServiceAccount labels, which are not resolved here"
+	}
+	if p.obj.Kind == "NetworkPolicy" {
+		p.namespace = space(p.obj)
+	} else if text(spec, "namespaceSelector") != "" {
+		p.spaces = read("namespaceSelector")
+	}
+}
+
+const (
+	ciliumSpace  = "io.kubernetes.pod.namespace"
+	ciliumLabels = "io.cilium.k8s.namespace.labels."
+)
+
+// ciliumKey takes the source off a Cilium label: "k8s:app" and "any:app" mean the
+// label app.
+func ciliumKey(key string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(key, "k8s:"), "any:")
+}
+
+func readCilium(o *inventory.Object, content map[string]any) []*policy {
+	specs := list(content, "specs")
+	if spec := at(content, "spec"); spec != nil {
+		specs = append([]any{spec}, specs...)
+	}
+	var out []*policy
+	for _, spec := range specs {
+		p := &policy{obj: o, content: content}
+		if o.Kind == "CiliumNetworkPolicy" {
+			p.namespace = space(o)
+		}
+		given := at(spec, "endpointSelector")
+		if given == nil {
+			p.bad = "it selects nodes, not pods"
+		} else {
+			p.splitCilium(parseSelector(given, ciliumKey))
+		}
+		limits := func(direction string) bool {
+			if on, ok := at(spec, "enableDefaultDeny", direction).(bool); ok {
+				return on
+			}
+			return at(spec, direction) != nil || at(spec, direction+"Deny") != nil
+		}
+		p.ingress, p.egress = limits("ingress"), limits("egress")
+		p.note()
+		out = append(out, p)
+	}
+	return out
+}
+
+// splitCilium takes what a selector says of namespaces apart from what it says
+// of pods.
+func (p *policy) splitCilium(s selector) {
+	var spaces selector
+	for _, n := range s.needs {
+		switch {
+		case n.key == ciliumSpace:
+			n.key = "kubernetes.io/metadata.name"
+			spaces.needs = append(spaces.needs, n)
+		case strings.HasPrefix(n.key, ciliumLabels):
+			n.key = strings.TrimPrefix(n.key, ciliumLabels)
+			spaces.needs = append(spaces.needs, n)
+		default:
+			p.pods.needs = append(p.pods.needs, n)
+		}
+	}
+	p.pods.bad = s.bad
+	if len(spaces.needs) > 0 {
+		p.spaces = spaces.matches
+	}
+}

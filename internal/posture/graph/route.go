@@ -1,0 +1,221 @@
+package graph
+
+import (
+	"cmp"
+	"slices"
+
+	"bulwark.dev/bulwark/internal/cluster/inventory"
+)
+
+const gatewayGroup = "gateway.networking.k8s.io"
+
+// route is anything that leads from an edge to Services: an Ingress, a route of
+// the Gateway API or of OpenShift.
+type route struct {
+	obj       *inventory.Object
+	namespace string
+	notes     map[string]string // annotations
+	hosts     []string
+	parents   []parent
+	rules     []routeRule
+}
+
+type parent struct {
+	group, kind, namespace, name, section, field string
+}
+
+type routeRule struct {
+	name     string
+	field    string
+	matches  []match
+	backends []backend
+	filters  []any
+}
+
+type match struct {
+	host, kind, path string
+	exact            string // what else must hold, in one word; the same for equal matches
+	field            string
+}
+
+type backend struct {
+	group, kind, namespace, name, field string
+	port                                any
+}
+
+// ways are all routes and what can be reached through them from outside.
+type ways struct {
+	routes  []*route
+	byObj   map[*inventory.Object]*route
+	exposed map[*workload][]exposure
+}
+
+// exposure is one way from outside to a workload.
+type exposure struct {
+	service *service
+	// by is what opens it: the Service itself or a route.
+	by *inventory.Object
+}
+
+func routeKinds() []Kind {
+	return []Kind{
+		{"networking.k8s.io", "Ingress"},
+		{gatewayGroup, "HTTPRoute"}, {gatewayGroup, "GRPCRoute"}, {gatewayGroup, "TLSRoute"},
+		{gatewayGroup, "TCPRoute"}, {gatewayGroup, "UDPRoute"},
+		{"route.openshift.io", "Route"},
+	}
+}
+
+// edges gives all routes and exposures.
+func (ix *Index) edges() *ways {
+	return ix.ways.get(func() *ways {
+		out := &ways{byObj: map[*inventory.Object]*route{}, exposed: map[*workload][]exposure{}}
+		for _, k := range routeKinds() {
+			for _, o := range ix.Kind(k.Group, k.Kind) {
+				if content := ix.content(o); content != nil {
+					r := readRoute(o, content)
+					out.routes, out.byObj[o] = append(out.routes, r), r
+				}
+			}
+		}
+		type pair struct {
+			by *inventory.Object
+			s  *service
+		}
+		seen := map[pair]bool{}
+		expose := func(s *service, by *inventory.Object) {
+			if s == nil || seen[pair{by, s}] {
+				return
+			}
+			seen[pair{by, s}] = true
+			for _, w := range s.pods {
+				out.exposed[w] = append(out.exposed[w], exposure{s, by})
+			}
+		}
+		for _, s := range ix.services().all {
+			if s.outside() {
+				expose(s, s.obj)
+			}
+		}
+		for _, r := range out.routes {
+			for _, rule := range r.rules {
+				for _, b := range rule.backends {
+					if b.kind == "Service" && b.group == "" {
+						expose(ix.service(b.namespace, b.name), r.obj)
+					}
+				}
+			}
+		}
+		return out
+	})
+}
+
+func readRoute(o *inventory.Object, content map[string]any) *route {
+	r := &route{obj: o, namespace: space(o), notes: labels(content, "metadata", "annotations")}
+	switch o.Kind {
+	case "Ingress":
+		r.readIngress(content)
+	case "Route":
+		r.hosts = []string{text(content, "spec", "host")}
+		r.rules = []routeRule{{field: "spec", backends: []backend{{
+			"", "Service", r.namespace, text(content, "spec", "to", "name"), "spec.to.name", portOf(content, "spec", "port", "targetPort"),
+		}}}}
+	default:
+		r.readGateway(content)
+	}
+	return r
+}
+
+func (r *route) ingressBackend(v any, field string) []backend {
+	name := text(v, "service", "name")
+	if name == "" {
+		return nil
+	}
+	port := portOf(v, "service", "port", "number")
+	if port == nil {
+		port = portOf(v, "service", "port", "name")
+	}
+	return []backend{{"", "Service", r.namespace, name, field + ".service", port}}
+}
+
+func (r *route) readIngress(content map[string]any) {
+	spec := fields(content, "spec")
+	class := cmp.Or(text(spec, "ingressClassName"), r.notes["kubernetes.io/ingress.class"])
+	r.rules = append(r.rules, routeRule{field: "spec.defaultBackend", backends: r.ingressBackend(at(spec, "defaultBackend"), "spec.defaultBackend")})
+	for i, e := range list(spec, "rules") {
+		host := text(e, "host")
+		r.hosts = append(r.hosts, host)
+		for j, p := range list(e, "http", "paths") {
+			field := item(item("spec.rules", i)+".http.paths", j)
+			r.rules = append(r.rules, routeRule{
+				field: field, backends: r.ingressBackend(at(p, "backend"), field+".backend"),
+				matches: []match{{host, cmp.Or(text(p, "pathType"), "ImplementationSpecific"), cmp.Or(text(p, "path"), "/"), class, field}},
+			})
+		}
+	}
+}
+
+func (r *route) readGateway(content map[string]any) {
+	spec := fields(content, "spec")
+	r.hosts = texts(spec, "hostnames")
+	for i, e := range list(spec, "parentRefs") {
+		r.parents = append(r.parents, parent{
+			group: cmp.Or(text(e, "group"), gatewayGroup), kind: cmp.Or(text(e, "kind"), "Gateway"),
+			namespace: cmp.Or(text(e, "namespace"), r.namespace), name: text(e, "name"),
+			section: text(e, "sectionName"), field: item("spec.parentRefs", i),
+		})
+	}
+	for i, e := range list(spec, "rules") {
+		field := item("spec.rules", i)
+		rule := routeRule{name: text(e, "name"), field: field, filters: list(e, "filters")}
+		for j, b := range list(e, "backendRefs") {
+			rule.filters = append(rule.filters, list(b, "filters")...)
+			rule.backends = append(rule.backends, backend{
+				group: text(b, "group"), kind: cmp.Or(text(b, "kind"), "Service"),
+				namespace: cmp.Or(text(b, "namespace"), r.namespace), name: text(b, "name"),
+				field: item(field+".backendRefs", j), port: portOf(b, "port"),
+			})
+		}
+		matches := list(e, "matches")
+		if len(matches) == 0 {
+			matches = []any{map[string]any{}}
+		}
+		for j, m := range matches {
+			rule.matches = append(rule.matches, r.gatewayMatches(m, item(field+".matches", j))...)
+		}
+		r.rules = append(r.rules, rule)
+	}
+}
+
+// gatewayMatches gives a match once for each host.
+func (r *route) gatewayMatches(m any, field string) []match {
+	kind, path := cmp.Or(text(m, "path", "type"), "PathPrefix"), cmp.Or(text(m, "path", "value"), "/")
+	if r.obj.Kind == "GRPCRoute" {
+		kind, path = "gRPC "+cmp.Or(text(m, "method", "type"), "Exact"), text(m, "method", "service")+"/"+text(m, "method", "method")
+	}
+	exact := text(m, "method")
+	var more []string
+	for _, f := range []string{"headers", "queryParams"} {
+		for _, h := range list(m, f) {
+			more = append(more, f+":"+text(h, "type")+":"+text(h, "name")+"="+text(h, "value"))
+		}
+	}
+	slices.Sort(more)
+	for _, s := range more {
+		exact += " " + s
+	}
+	hosts := r.hosts
+	if len(hosts) == 0 {
+		hosts = []string{""}
+	}
+	var out []match
+	for _, h := range hosts {
+		out = append(out, match{h, kind, path, exact, field})
+	}
+	return out
+}
+
+// leads reports whether a route has any backend.
+func (r *route) leads() bool {
+	return slices.ContainsFunc(r.rules, func(rule routeRule) bool { return len(rule.backends) > 0 })
+}

@@ -1,0 +1,87 @@
+package leak
+
+import (
+	"strings"
+
+	"bulwark.dev/bulwark"
+)
+
+// hit is one credential in a text.
+type hit struct {
+	// kind is what it is, for people: "a GitHub token".
+	kind     string
+	severity bulwark.Severity
+	at, end  int // where it stands
+	length   int // of the value as it was written
+}
+
+// anchor is a literal that a credential begins with, or that stands in it.
+type anchor struct {
+	literal string
+	// word asks that no letter or digit stands before the literal.
+	word bool
+	// find judges what stands at the literal. It looks at a bounded part of text.
+	// With false, an end says that there is nothing up to there.
+	find func(text string, at int) (hit, bool)
+}
+
+// table finds the anchors that begin at a place by its first two bytes.
+type table struct {
+	first [1 << 10]uint64 // a bit for each pair of bytes
+	by    map[uint16][]anchor
+}
+
+var known = newTable(append(tokens(), structures()...))
+
+func newTable(anchors []anchor) *table {
+	t := &table{by: map[uint16][]anchor{}}
+	for _, a := range anchors {
+		p := pair(a.literal[0], a.literal[1])
+		t.first[p>>6] |= 1 << (p & 63)
+		t.by[p] = append(t.by[p], a)
+	}
+	return t
+}
+
+func pair(a, b byte) uint16 { return uint16(a)<<8 | uint16(b) }
+
+// find gives the credentials of published formats in a text, none within another.
+func (t *table) find(text string) []hit {
+	var out []hit
+	for i := 0; i+1 < len(text); i++ {
+		p := pair(text[i], text[i+1])
+		if t.first[p>>6]&(1<<(p&63)) == 0 {
+			continue
+		}
+		for _, a := range t.by[p] {
+			if a.word && !boundary(text, i) || !strings.HasPrefix(text[i:], a.literal) {
+				continue
+			}
+			h, ok := a.find(text, i)
+			if !ok {
+				// What was decoded for nothing is not decoded again from each of its parts.
+				if h.end > i+1 {
+					i = h.end - 1
+					break
+				}
+				continue
+			}
+			if n := len(out); n > 0 && h.at < out[n-1].end {
+				if h.severity <= out[n-1].severity {
+					continue
+				}
+				out = out[:n-1] // a better one that begins before
+			}
+			out = append(out, h)
+			i = max(i, h.end-1)
+			break
+		}
+		if len(out) >= maxHits {
+			break
+		}
+	}
+	return out
+}
+
+// maxHits is how many credentials of one text are told of: more say nothing new.
+const maxHits = 20

@@ -1,0 +1,282 @@
+package posture
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"bulwark.dev/bulwark"
+	"bulwark.dev/bulwark/internal/cluster/inventory"
+	"bulwark.dev/bulwark/internal/posture/control"
+)
+
+// told is a finding with the object that it stands in, nil for the cluster.
+type told struct {
+	bulwark.Finding
+	object *inventory.Object
+}
+
+// report puts together what was said.
+func (r *run) report(ctx context.Context) (*Report, error) {
+	e := r.e
+	out := &Report{
+		Objects: len(r.snap.Objects()), Facts: r.snap.Facts,
+		Unreadable: r.snap.Unreadable, Problems: slices.Clone(r.snap.Problems), Tallies: make([]Tally, len(e.metas)),
+	}
+	for i, m := range e.metas {
+		out.Tallies[i].Meta = m
+	}
+	var all []told
+	for _, o := range r.snap.Objects() {
+		j := r.judged[o]
+		if r.family.parent[o] == nil {
+			all = r.own(all, j)
+		}
+		if of := r.family.children[o]; len(of) > 0 {
+			var folded int
+			all, folded = r.siblings(all, of)
+			out.Folded += folded
+		}
+		out.Folded += j.folded
+		r.tally(out.Tallies, j)
+		if j.problem != nil {
+			out.Problems = append(out.Problems, *j.problem)
+		}
+	}
+	r.tallyMade(out.Tallies, all)
+	for i := range r.joint {
+		var folded int
+		all, folded = r.jointly(all, &out.Tallies[len(e.opt.Single)+i], i)
+		out.Folded += folded
+	}
+	r.unread(out.Tallies)
+	slices.SortFunc(out.Tallies, func(a, b Tally) int { return strings.Compare(a.ID, b.ID) })
+
+	err := e.each(ctx, len(all), 64, func(i int) {
+		if all[i].object != nil {
+			all[i].Location = all[i].object.Locate(all[i].Field)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(all, func(a, b told) int { return order(&a.Finding, &b.Finding) })
+	out.Findings = make([]bulwark.Finding, len(all))
+	for i := range all {
+		out.Findings[i] = all[i].Finding
+	}
+	number(out.Findings)
+	return out, nil
+}
+
+// own appends the findings of an object that nobody made.
+func (r *run) own(all []told, j *judged) []told {
+	for i := range j.results {
+		res := &j.results[i]
+		f := r.e.finding(res.control, j.object, &res.Result)
+		f.Fingerprint = Fingerprint(f.Control, j.object.ObjectRef, res.Key)
+		all = append(all, told{f, j.object})
+	}
+	return all
+}
+
+// siblings appends the findings of what one owner made, each once, with the first
+// object that has it. They are named after the owner at the root: the names of
+// what it makes change with every roll-out.
+func (r *run) siblings(all []told, made []*inventory.Object) ([]told, int) {
+	at := map[uint64]int{}
+	more := map[int]int{}
+	folded := 0
+	for _, o := range made {
+		j := r.judged[o]
+		for i := range j.results {
+			res := &j.results[i]
+			k := r.e.key(res)
+			if first, ok := at[k]; ok {
+				more[first]++
+				folded++
+				continue
+			}
+			at[k] = len(all)
+			f := r.e.finding(res.control, o, &res.Result)
+			f.Fingerprint = Fingerprint(f.Control, r.family.root(o).ObjectRef, o.Kind+" "+res.Key)
+			all = append(all, told{f, o})
+		}
+	}
+	for i, n := range more {
+		all[i].Message += fmt.Sprintf(" (and %d more of the same owner)", n)
+	}
+	return all, folded
+}
+
+// jointly appends the findings of a joint check and counts its verdicts.
+func (r *run) jointly(all []told, t *Tally, check int) ([]told, int) {
+	index := len(r.e.opt.Single) + check
+	has := map[*inventory.Object]map[uint64]bool{}
+	verdicts := map[*inventory.Object]bulwark.Verdict{}
+	for i := range r.joint[check] {
+		em := &r.joint[check][i]
+		if v, ok := verdicts[em.object]; !ok || worst(em.Verdict) > worst(v) {
+			verdicts[em.object] = em.Verdict
+		}
+		if em.Verdict == bulwark.VerdictUnknown || em.Verdict == bulwark.VerdictNotApplicable {
+			t.reason(em.Reason)
+		}
+		if em.object != nil && len(r.family.children[em.object]) > 0 {
+			if has[em.object] == nil {
+				has[em.object] = map[uint64]bool{}
+			}
+			has[em.object][r.e.key(&result{index, em.Result})] = true
+		}
+	}
+	folded := 0
+	for i := range r.joint[check] {
+		em := &r.joint[check][i]
+		if em.Verdict != bulwark.VerdictFail && em.Verdict != bulwark.VerdictUnknown {
+			continue
+		}
+		if owner := r.family.parent[em.object]; owner != nil && has[owner][r.e.key(&result{index, em.Result})] {
+			folded++
+			continue
+		}
+		f := r.e.finding(index, em.object, &em.Result)
+		f.Fingerprint = Fingerprint(f.Control, f.Object, em.Key)
+		all = append(all, told{f, em.object})
+	}
+	for o, v := range verdicts {
+		// What was made is not counted where it is as its owner.
+		if owner := r.family.parent[o]; owner != nil {
+			if was, ok := verdicts[owner]; ok && was == v {
+				continue
+			}
+		}
+		t.count(v, 1)
+	}
+	return all, folded
+}
+
+// finding makes a Finding of one result, without fingerprint and location.
+func (e *Engine) finding(i int, o *inventory.Object, r *control.Result) bulwark.Finding {
+	m := &e.metas[i]
+	f := bulwark.Finding{
+		Control: m.ID, Title: m.Title, Severity: m.Severity, Verdict: r.Verdict, Field: r.Field, Container: r.Container,
+		Message: r.Message, Remediation: m.Remediation, Reason: r.Reason, Related: r.Related, Fix: r.Fix,
+	}
+	if r.Severity != 0 {
+		f.Severity = r.Severity
+	}
+	if o != nil {
+		f.Object = o.ObjectRef
+	}
+	if f.Message == "" && r.Verdict == bulwark.VerdictUnknown {
+		f.Message = "cannot be judged: " + r.Reason
+	}
+	return f
+}
+
+// tally counts what Singles say of an object. Of what was made only the controls
+// that are not for its owner count here.
+func (r *run) tally(tallies []Tally, j *judged) {
+	parent := r.family.parent[j.object]
+	owner := r.judged[parent]
+	for i, v := range j.verdicts {
+		switch {
+		case v == none:
+		case parent == nil:
+			tallies[i].count(v, 1)
+		case v != bulwark.VerdictFail && v != bulwark.VerdictUnknown && (owner.verdicts == nil || owner.verdicts[i] == none):
+			tallies[i].count(v, 1)
+		}
+	}
+	for _, why := range j.reasons {
+		tallies[why.control].reason(why.why)
+	}
+	for i := range j.results {
+		tallies[j.results[i].control].reason(j.results[i].Reason)
+	}
+}
+
+// tallyMade counts the objects that an owner made and that are told of.
+func (r *run) tallyMade(tallies []Tally, all []told) {
+	type pair struct {
+		control string
+		object  *inventory.Object
+	}
+	verdicts := map[pair]bulwark.Verdict{}
+	for i := range all {
+		if r.family.parent[all[i].object] == nil {
+			continue
+		}
+		k := pair{all[i].Control, all[i].object}
+		if v, ok := verdicts[k]; !ok || worst(all[i].Verdict) > worst(v) {
+			verdicts[k] = all[i].Verdict
+		}
+	}
+	for k, v := range verdicts {
+		tallies[r.e.byID[k.control]].count(v, 1)
+	}
+}
+
+// unread counts one unknown for each kind that could not be read, for the Singles
+// that are for it. Joint checks see to that themselves.
+func (r *run) unread(tallies []Tally) {
+	for _, u := range r.snap.Unreadable {
+		s := placeholder(u)
+		if s == nil {
+			continue
+		}
+		for i, c := range r.e.opt.Single {
+			if results := one(applies{c}, s); results != nil {
+				tallies[i].Unknown++
+				tallies[i].reason(u.Reason)
+			}
+		}
+	}
+}
+
+// applies is a control that only says whether it is for an object.
+type applies struct{ control.Single }
+
+// Judge says that it is.
+func (applies) Judge(*control.Subject) []control.Result {
+	return []control.Result{{Verdict: bulwark.VerdictUnknown}}
+}
+
+// placeholder stands for the objects of a kind that could not be read.
+func placeholder(u inventory.Unreadable) *control.Subject {
+	if u.Kind == "" {
+		return nil
+	}
+	head := map[string]any{"apiVersion": strings.TrimPrefix(u.Group+"/v1", "/"), "kind": u.Kind, "metadata": map[string]any{"name": "unread"}}
+	if carriers[u.Kind] == u.Group && carriers[u.Kind] != "" || u.Group == "" && (u.Kind == "Pod" || u.Kind == "ReplicationController") {
+		spec := map[string]any{"containers": []any{map[string]any{"name": "unread"}}}
+		switch u.Kind {
+		case "Pod":
+			head["spec"] = spec
+		case "CronJob":
+			head["spec"] = map[string]any{"jobTemplate": map[string]any{"spec": map[string]any{"template": map[string]any{"spec": spec}}}}
+		default:
+			head["spec"] = map[string]any{"template": map[string]any{"spec": spec}}
+		}
+	}
+	text, err := json.Marshal(head)
+	if err != nil {
+		return nil
+	}
+	o, err := inventory.New(text, nil)
+	if err != nil {
+		return nil
+	}
+	s, err := control.NewSubject(o)
+	if err != nil {
+		return nil
+	}
+	return s
+}
+
+// carriers are the kinds with pod templates and their groups.
+var carriers = map[string]string{ //nolint:gochecknoglobals // constant
+	"Deployment": "apps", "DaemonSet": "apps", "ReplicaSet": "apps", "StatefulSet": "apps", "Job": "batch", "CronJob": "batch",
+}
