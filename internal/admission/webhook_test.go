@@ -149,7 +149,6 @@ func TestDecisions(t *testing.T) {
 	const create, update = admissionv1.Create, admissionv1.Update
 	bad, good := labelled(`"bad":"x"`), labelled(`"fine":"x"`)
 	type set = func(*Config)
-	type edit = func(*admissionv1.AdmissionRequest)
 	namespaced := func(c *Config) { c.ExemptNamespaces = []string{"shop"} }
 	cases := map[string]struct {
 		set     set

@@ -155,7 +155,6 @@ func serveAdmission(ctx context.Context, env *Env, log *slog.Logger, f *admissio
 		Handler: mux, TLSConfig: secure, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 	}
-	running.push(func(ctx context.Context) error { return srv.Shutdown(ctx) })
 	registry := newRegistry()
 	registry.MustRegister(webhook, cert.Expiry("bulwark_admission_certificate_expires_seconds"))
 	admin, err := startAdmissionAdmin(ctx, f, log, registry, env, cert)

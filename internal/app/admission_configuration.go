@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
-	admissionv1 "k8s.io/api/admissionregistration/v1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
@@ -50,7 +50,7 @@ func printConfiguration(env *Env, f *admissionFlags) error {
 	return nil
 }
 
-func (f *webhookFlags) configuration(a *admissionFlags) (*admissionv1.ValidatingWebhookConfiguration, error) {
+func (f *webhookFlags) configuration(a *admissionFlags) (*admissionregistrationv1.ValidatingWebhookConfiguration, error) {
 	if err := oneOf("failure-policy", f.failurePolicy, "Fail", "Ignore"); err != nil {
 		return nil, err
 	}
@@ -76,12 +76,12 @@ func (f *webhookFlags) configuration(a *admissionFlags) (*admissionv1.Validating
 		}
 		bundle = text
 	}
-	fail, none, equivalent, scope := admissionv1.FailurePolicyType(f.failurePolicy), admissionv1.SideEffectClassNone, admissionv1.Equivalent, admissionv1.AllScopes
+	fail, none, equivalent, scope := admissionregistrationv1.FailurePolicyType(f.failurePolicy), admissionregistrationv1.SideEffectClassNone, admissionregistrationv1.Equivalent, admissionregistrationv1.AllScopes
 	seconds := int32(max(1, min(30, (2*a.timeout)/time.Second))) //nolint:gosec // G115: bounded
 	path := "/validate"
-	hook := admissionv1.ValidatingWebhook{
+	hook := admissionregistrationv1.ValidatingWebhook{
 		Name:          "controls.bulwark.dev",
-		ClientConfig:  admissionv1.WebhookClientConfig{CABundle: bundle, Service: &admissionv1.ServiceReference{Namespace: namespace, Name: name, Path: &path, Port: &port}},
+		ClientConfig:  admissionregistrationv1.WebhookClientConfig{CABundle: bundle, Service: &admissionregistrationv1.ServiceReference{Namespace: namespace, Name: name, Path: &path, Port: &port}},
 		FailurePolicy: &fail, SideEffects: &none, MatchPolicy: &equivalent, TimeoutSeconds: &seconds, AdmissionReviewVersions: []string{"v1"},
 		// The webhook's own pods must start while it does not answer.
 		NamespaceSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{
@@ -89,15 +89,15 @@ func (f *webhookFlags) configuration(a *admissionFlags) (*admissionv1.Validating
 		}}},
 	}
 	for _, group := range judgedGroups() {
-		hook.Rules = append(hook.Rules, admissionv1.RuleWithOperations{
-			Operations: []admissionv1.OperationType{admissionv1.Create, admissionv1.Update},
-			Rule:       admissionv1.Rule{APIGroups: []string{group.name}, APIVersions: []string{"*"}, Resources: group.resources, Scope: &scope},
+		hook.Rules = append(hook.Rules, admissionregistrationv1.RuleWithOperations{
+			Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create, admissionregistrationv1.Update},
+			Rule:       admissionregistrationv1.Rule{APIGroups: []string{group.name}, APIVersions: []string{"*"}, Resources: group.resources, Scope: &scope},
 		})
 	}
-	return &admissionv1.ValidatingWebhookConfiguration{
+	return &admissionregistrationv1.ValidatingWebhookConfiguration{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "admissionregistration.k8s.io/v1", Kind: "ValidatingWebhookConfiguration"},
 		ObjectMeta: metav1.ObjectMeta{Name: "bulwark-admission", Labels: map[string]string{"app.kubernetes.io/name": "bulwark", "app.kubernetes.io/component": "admission"}},
-		Webhooks:   []admissionv1.ValidatingWebhook{hook},
+		Webhooks:   []admissionregistrationv1.ValidatingWebhook{hook},
 	}, nil
 }
 

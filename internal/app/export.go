@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-	admissionv1 "k8s.io/api/admissionregistration/v1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 
 	"bulwark.dev/bulwark/internal/admission/export"
 	"bulwark.dev/bulwark/internal/posture/content"
@@ -41,7 +41,7 @@ cluster finds: a policy refuses changes to objects that fail already, too, which
 			}
 			opt := export.Options{ExemptNamespaces: exempt}
 			for _, a := range actions {
-				opt.Actions = append(opt.Actions, admissionv1.ValidationAction(a))
+				opt.Actions = append(opt.Actions, admissionregistrationv1.ValidationAction(a))
 			}
 			policies, left, err := export.Policies(controls, opt)
 			if err != nil {

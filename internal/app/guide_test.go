@@ -20,6 +20,9 @@ func TestGuide(t *testing.T) {
 	}
 	ran := 0
 	for _, page := range pages {
+		if filepath.Base(page) == "posture.md" {
+			continue // TestPostureGuide runs it: its objects are not the gateway's
+		}
 		text, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)

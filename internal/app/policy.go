@@ -25,7 +25,7 @@ func newPolicy(env *Env) *cobra.Command {
 			return badUse(errors.Join(cmd.Help(), errPrinted))
 		},
 	}
-	cmd.AddCommand(newPolicyCheck(env), newPolicyExplain(env), newPolicyHashKey(env), newPolicyExportVAP(env))
+	cmd.AddCommand(newPolicyCheck(env), newPolicyExplain(env), newPolicyHashKey(env), newPolicyExportVAP(env), newPolicyTest(env))
 	return cmd
 }
 

@@ -78,7 +78,9 @@ file that cannot be read is told on standard error and does not change the code.
 	fl.StringVar(&f.baseline, "baseline", "", "show only what this file, of an earlier --write-baseline, does not know")
 	fl.StringVar(&f.writeBaseline, "write-baseline", "", "write the findings there, for a later --baseline")
 	fl.StringArrayVar(&f.exceptions, "exceptions", nil, "file with PostureException objects; may be repeated")
-	fl.StringVar(&f.save, "save", "", "write what was read there, for a later scan; Secrets that come from files keep their values in it")
+	fl.StringVar(&f.fix, "fix", "", `change the files so that what fails and can be fixed does not; "diff" prints the patch and changes nothing`)
+	fl.Lookup("fix").NoOptDefVal = fixWrite
+	fl.StringVar(&f.save, "save", "", "write what was read there, without the values of Secrets, for a later scan")
 	return cmd
 }
 
@@ -98,7 +100,8 @@ type scan struct {
 // prepare reads all that is small before anything is judged, so that wrong usage
 // is told at once.
 func (s *scan) prepare() error {
-	f, err := s.f, error(nil)
+	f := s.f
+	var err error
 	if s.least, err = bulwark.ParseSeverity(f.severity); err != nil {
 		return fmt.Errorf("--severity: %w", err)
 	}
@@ -111,6 +114,9 @@ func (s *scan) prepare() error {
 		return err
 	}
 	if err := f.source.check(); err != nil {
+		return err
+	}
+	if err := f.checkFix(); err != nil {
 		return err
 	}
 	if f.baseline != "" {
@@ -154,14 +160,25 @@ func (s *scan) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.f.fix != "" {
+		wrote, err := s.repair(ctx, rep)
+		if err != nil {
+			return badUse(err)
+		}
+		if wrote { // what is printed is what is left
+			if rep, err = s.judge(ctx); err != nil {
+				return err
+			}
+		}
+	}
 	worst, err := s.write(rep)
 	if err != nil {
 		return badUse(err)
 	}
 	s.tell(rep)
 	switch {
-	case in.failed != nil:
-		return badUse(in.failed)
+	case s.inputs.failed != nil:
+		return badUse(s.inputs.failed)
 	case s.failOn != 0 && worst >= s.failOn:
 		return &failure{exitFailed, errPrinted}
 	}
@@ -211,15 +228,25 @@ func (s *scan) exposed() func(bulwark.ObjectRef) string {
 	}
 }
 
+// split gives the findings that count and, with a baseline, how many it knows and
+// how many of it are gone.
+func (s *scan) split(rep *posture.Report) (fresh []bulwark.Finding, known, fixed int) {
+	if s.before == nil {
+		return rep.Findings, 0, 0
+	}
+	fresh, old, fixed := s.before.Split(rep)
+	return fresh, len(old), fixed
+}
+
+func (s *scan) fresh(rep *posture.Report) []bulwark.Finding {
+	out, _, _ := s.split(rep)
+	return out
+}
+
 // write writes what was asked for and gives the severity of the worst finding that
 // counts for the exit code.
 func (s *scan) write(rep *posture.Report) (bulwark.Severity, error) {
-	findings, known, fixed := rep.Findings, 0, 0
-	if s.before != nil {
-		var old []bulwark.Finding
-		findings, old, fixed = s.before.Split(rep)
-		known = len(old)
-	}
+	findings, known, fixed := s.split(rep)
 	var worst bulwark.Severity
 	for i := range findings {
 		if findings[i].Verdict == bulwark.VerdictFail {
@@ -236,6 +263,9 @@ func (s *scan) write(rep *posture.Report) (bulwark.Severity, error) {
 		if err := writeFile(s.f.writeBaseline, baseline.Make(rep).Write); err != nil {
 			return 0, err
 		}
+	}
+	if s.f.fix == fixDiff && s.f.file == "" {
+		return worst, nil // standard output holds the patch
 	}
 	if s.f.file != "" {
 		return worst, writeFile(s.f.file, func(w io.Writer) error { return output.Write(w, s.f.format, doc, output.Options{}) })

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"slices"
 	"strings"
 
@@ -19,7 +20,9 @@ import (
 	"bulwark.dev/bulwark/internal/posture/exception"
 	"bulwark.dev/bulwark/internal/posture/framework"
 	"bulwark.dev/bulwark/internal/posture/graph"
+	"bulwark.dev/bulwark/internal/posture/leak"
 	"bulwark.dev/bulwark/internal/posture/pss"
+	"bulwark.dev/bulwark/internal/posture/vap"
 )
 
 // scanControls are the flags that choose what is judged.
@@ -60,34 +63,38 @@ type controlSet struct {
 	chosen, partly bool
 }
 
-// builtin gives the controls that Bulwark ships.
-func builtin() (*controlSet, error) {
-	own, err := content.Load(catalog.Controls())
-	if err != nil {
-		return nil, fmt.Errorf("read the catalog: %w", err)
-	}
-	set := &controlSet{joint: graph.Checks(), onDemand: map[string]bool{}}
-	for _, c := range own {
-		set.single = append(set.single, c)
-	}
+// builtin gives what Bulwark ships but for the files of the catalog, which take a
+// second to compile and of which often one is wanted: those come by their paths.
+func builtin() (*controlSet, map[string]string, error) {
+	set := &controlSet{joint: graph.Checks(), onDemand: map[string]bool{}, all: map[string]bool{}}
+	set.single = append(set.single, leak.Controls()...)
 	standards, err := pss.Controls(pss.Options{})
 	if err != nil {
-		return nil, fmt.Errorf("read the Pod Security Standards: %w", err)
+		return nil, nil, fmt.Errorf("read the Pod Security Standards: %w", err)
 	}
 	for _, c := range standards {
 		set.single = append(set.single, c)
 		set.onDemand[c.Meta().ID] = true
 	}
-	set.frameworks, err = framework.Load(catalog.Frameworks())
-	if err != nil {
-		return nil, fmt.Errorf("read the catalog: %w", err)
+	if set.frameworks, err = framework.Load(catalog.Frameworks()); err != nil {
+		return nil, nil, fmt.Errorf("read the catalog: %w", err)
 	}
-	return set, nil
+	files := map[string]string{}
+	err = fs.WalkDir(catalog.Controls(), ".", func(name string, d fs.DirEntry, err error) error {
+		if id, ok := strings.CutSuffix(path.Base(name), ".yaml"); ok && err == nil && !d.IsDir() {
+			files[id] = name // the file of a control has its name
+		}
+		return err
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the catalog: %w", err)
+	}
+	return set, files, nil
 }
 
 // load gives the controls that the flags ask for.
 func (f *scanControls) load() (*controlSet, error) {
-	set, err := builtin()
+	set, files, err := builtin()
 	if err != nil {
 		return nil, err
 	}
@@ -96,23 +103,40 @@ func (f *scanControls) load() (*controlSet, error) {
 			return nil, fmt.Errorf("--controls %s: %w", dir, err)
 		}
 	}
-	set.all = map[string]bool{}
+	ids := append(set.ids(), slices.Collect(maps.Keys(files))...)
 	for _, m := range exception.Controls() {
-		set.all[m.ID] = true
+		ids = append(ids, m.ID)
 	}
-	for _, id := range set.ids() {
+	for _, id := range ids {
 		if set.all[id] {
 			return nil, fmt.Errorf("there are two controls named %q", id)
 		}
 		set.all[id] = true
 	}
+	keep, err := set.choose(f)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range slices.Sorted(maps.Keys(files)) {
+		if !keep(id) {
+			continue
+		}
+		text, err := fs.ReadFile(catalog.Controls(), files[id])
+		if err != nil {
+			return nil, fmt.Errorf("read the catalog: %w", err)
+		}
+		c, err := content.Parse(files[id], text)
+		if err != nil {
+			return nil, fmt.Errorf("read the catalog: %w", err)
+		}
+		set.single = append(set.single, c)
+	}
+	set.single = slices.DeleteFunc(set.single, func(c control.Single) bool { return !keep(c.Meta().ID) })
+	set.joint = slices.DeleteFunc(set.joint, func(c graph.Check) bool { return !keep(c.ID) })
 	if f.parameters != "" {
 		if err := set.configure(f.parameters); err != nil {
 			return nil, fmt.Errorf("--parameters %w", err)
 		}
-	}
-	if err := set.choose(f); err != nil {
-		return nil, err
 	}
 	return set, nil
 }
@@ -141,14 +165,19 @@ func (s *controlSet) addDir(dir string) error {
 	} else if !info.IsDir() {
 		return errors.New("expected a folder")
 	}
-	more, err := userControls(os.DirFS(dir))
+	policies, rest, err := vap.Load(os.DirFS(dir))
+	if err != nil {
+		return fmt.Errorf("read: %w", err)
+	}
+	more, err := userControls(rest)
 	if err != nil {
 		return err
 	}
-	if len(more) == 0 {
+	checks := policies.Checks()
+	if len(more)+len(checks) == 0 {
 		return errors.New("there is no control in it")
 	}
-	s.single = append(s.single, more...)
+	s.single, s.joint = append(s.single, more...), append(s.joint, checks...)
 	return nil
 }
 
@@ -183,55 +212,54 @@ func (s *controlSet) configure(file string) error {
 	}
 	s.never = set.NotExceptable
 	for i, c := range s.single {
-		values, ok := set.Parameters[c.Meta().ID]
+		id := c.Meta().ID
+		values, ok := set.Parameters[id]
 		if !ok {
 			continue
 		}
-		delete(set.Parameters, c.Meta().ID)
 		with, ok := c.(*content.Control)
 		if !ok {
-			return fmt.Errorf("%s: control %s has no parameters", file, c.Meta().ID)
+			return fmt.Errorf("%s: control %s has no parameters", file, id)
 		}
 		if s.single[i], err = with.With(values); err != nil {
 			return fmt.Errorf("%s: %w", file, err)
 		}
 	}
-	for id := range set.Parameters {
-		return fmt.Errorf("%s: control %s has no parameters", file, id)
+	for _, c := range s.joint {
+		if set.Parameters[c.ID] != nil {
+			return fmt.Errorf("%s: control %s has no parameters", file, c.ID)
+		}
 	}
 	return nil
 }
 
-// choose keeps the controls and frameworks that were asked for.
-func (s *controlSet) choose(f *scanControls) error {
-	keep := map[string]bool{}
+// choose gives which controls and keeps the frameworks that were asked for.
+func (s *controlSet) choose(f *scanControls) (keep func(id string) bool, err error) {
+	wanted := map[string]bool{}
 	if len(f.frameworks) > 0 {
 		var chosen []*framework.Framework
 		for _, id := range f.frameworks {
 			i := slices.IndexFunc(s.frameworks, func(x *framework.Framework) bool { return x.ID == id })
 			if i < 0 {
-				return fmt.Errorf("--framework %q: expected one of %s", id, strings.Join(s.frameworkIDs(), ", "))
+				return nil, fmt.Errorf("--framework %q: expected one of %s", id, strings.Join(s.frameworkIDs(), ", "))
 			}
 			chosen = append(chosen, s.frameworks[i])
 			for _, c := range s.frameworks[i].Controls() {
-				keep[c] = true
+				wanted[c] = true
 			}
 		}
 		s.frameworks, s.chosen = chosen, true
 	}
 	for _, id := range f.only {
 		if !s.all[id] {
-			return fmt.Errorf("--control %q: there is no such control%s", id, s.like(id))
+			return nil, fmt.Errorf("--control %q: there is no such control%s", id, s.like(id))
 		}
-		keep[id], s.partly = true, true
+		wanted[id], s.partly = true, true
 	}
-	if len(keep) == 0 {
-		s.single = slices.DeleteFunc(s.single, func(c control.Single) bool { return s.onDemand[c.Meta().ID] })
-		return nil
+	if len(wanted) == 0 {
+		return func(id string) bool { return !s.onDemand[id] }, nil
 	}
-	s.single = slices.DeleteFunc(s.single, func(c control.Single) bool { return !keep[c.Meta().ID] })
-	s.joint = slices.DeleteFunc(s.joint, func(c graph.Check) bool { return !keep[c.ID] })
-	return nil
+	return func(id string) bool { return wanted[id] }, nil
 }
 
 func (s *controlSet) frameworkIDs() []string {

@@ -49,11 +49,12 @@ func writeFile(name string, write func(io.Writer) error) error {
 	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
 		return writeDevice(name, write)
 	}
-	file, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
+	// Not os.CreateTemp, whose files only their owner reads: others pick up reports.
+	temp := filepath.Join(filepath.Dir(name), fmt.Sprintf(".%s.%d.tmp", filepath.Base(name), os.Getpid()))
+	file, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666) //nolint:gosec // G302, G304: less the user's umask, where the user says
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
-	temp := file.Name()
 	err = write(file)
 	if err == nil {
 		err = file.Sync()

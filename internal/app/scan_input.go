@@ -54,6 +54,16 @@ func (f *scanSource) check() error {
 	if len(f.paths) == 0 && !f.live {
 		f.paths = []string{"."}
 	}
+	for _, path := range f.paths {
+		if _, err := isFolder(path); err != nil {
+			return err
+		}
+	}
+	if f.live {
+		if _, err := f.rest(); err != nil {
+			return err
+		}
+	}
 	if len(f.values)+len(f.set) > 0 && !slices.ContainsFunc(f.paths, chart.Is) {
 		return errors.New("-f and --set are for a Helm chart, and no PATH is one")
 	}
@@ -91,9 +101,6 @@ func (f *scanSource) read(ctx context.Context, env *Env) (*scanInputs, error) {
 		}
 	}
 	if r.saved != nil {
-		if len(f.paths) > 1 {
-			return nil, errors.New("a file that --save wrote is a whole cluster: give it alone")
-		}
 		return &scanInputs{snaps: []*inventory.Snapshot{r.saved}, failed: r.failed}, nil
 	}
 	facts := inventory.Facts{}

@@ -30,9 +30,16 @@ func (r *fileReader) file(ctx context.Context, path string) error {
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
-	if r.saved, err = saved.Read(file); err != nil {
+	snap, err := saved.Read(file)
+	switch {
+	case errors.Is(err, saved.ErrManifests):
+		return r.files(ctx, []string{path}, nil)
+	case err != nil:
 		return fmt.Errorf("read %s: %w", path, err)
+	case len(r.f.paths) > 1:
+		return fmt.Errorf("%s is a whole cluster: give it alone", path)
 	}
+	r.saved = snap
 	return nil
 }
 

@@ -6,6 +6,8 @@
 // nothing is half-applied.
 package cluster
 
+import "bulwark.dev/bulwark/internal/cluster/nodes"
+
 //go:generate go run ./schemagen zz_generated.schema.json
 
 // Limits on what is read, so that a wrong path or a hostile file cannot exhaust
@@ -24,5 +26,5 @@ const (
 	// aliases. It stops "billion laughs", where a few lines stand for millions.
 	maxAliased = 20000
 	// maxDepth is how deep values nest.
-	maxDepth = 64
+	maxDepth = nodes.MaxDepth
 )

@@ -10,6 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apischema "k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"bulwark.dev/bulwark/internal/cluster/nodes"
 )
 
 // document is one decoded document. Lines count from its own first line, so
@@ -36,9 +38,9 @@ type decoded struct {
 // parse gives the roots of the text.
 func (doc *document) parse() ([]*yaml.Node, error) {
 	if doc.json {
-		return parseJSON(doc.text)
+		return nodes.ParseJSON(doc.text)
 	}
-	root, err := parseYAML(doc.text)
+	root, err := nodes.ParseYAML(doc.text)
 	if root == nil || err != nil {
 		return nil, err
 	}
@@ -52,8 +54,8 @@ func decodeDocument(text []byte, isJSON bool) *document {
 	roots, err := doc.parse()
 	if err != nil {
 		p := Problem{Line: 1, Message: err.Error()}
-		if pe := (*parseError)(nil); errors.As(err, &pe) {
-			p.Line = pe.line
+		if pe := (*nodes.Error)(nil); errors.As(err, &pe) {
+			p.Line = pe.Line
 		}
 		doc.problems = []Problem{p}
 		return doc
@@ -90,10 +92,10 @@ func (doc *document) root(d *decoder, n *yaml.Node, implied metav1.TypeMeta, ste
 		return
 	}
 	k, message := identify(apiVersion, name)
-	meta := child(n, "metadata")
+	meta := nodes.Child(n, "metadata")
 	ref := Ref{
 		Group: apischema.FromAPIVersionAndKind(apiVersion, name).Group,
-		Kind:  name, Namespace: scalarText(child(meta, "namespace")), Name: scalarText(child(meta, "name")),
+		Kind:  name, Namespace: nodes.Scalar(nodes.Child(meta, "namespace")), Name: nodes.Scalar(nodes.Child(meta, "name")),
 	}
 	switch {
 	case message != "":
@@ -111,8 +113,8 @@ func (doc *document) root(d *decoder, n *yaml.Node, implied metav1.TypeMeta, ste
 
 // typeField gives apiVersion or kind.
 func (doc *document) typeField(d *decoder, n *yaml.Node, name, implied string) (string, bool) {
-	_, v := entry(n, name)
-	v = follow(v)
+	_, v := nodes.Entry(n, name)
+	v = nodes.Follow(v)
 	switch {
 	case v == nil && implied != "":
 		return implied, true
@@ -151,7 +153,7 @@ func (doc *document) list(d *decoder, n *yaml.Node, implied metav1.TypeMeta, ste
 		switch key.Value {
 		case "apiVersion", "kind", "metadata":
 		case "items":
-			items = follow(value)
+			items = nodes.Follow(value)
 		default:
 			d.push(crumb{name: key.Value, how: '.'})
 			d.problem(key.Line, "unknown field; expected one of apiVersion, items, kind, metadata")
@@ -205,7 +207,7 @@ func (d *decoder) report(n *yaml.Node, errs field.ErrorList, reported []Problem)
 		if known || len(d.problems) >= maxProblems {
 			continue
 		}
-		d.problems = append(d.problems, Problem{Line: locate(n, e.Field), Object: d.object, Field: tidy(e.Field), Message: tidy(d.errorBody(e))})
+		d.problems = append(d.problems, Problem{Line: nodes.Line(n, e.Field), Object: d.object, Field: tidy(e.Field), Message: tidy(d.errorBody(e))})
 	}
 }
 
@@ -230,13 +232,13 @@ func (doc *document) node(steps []int) *yaml.Node {
 	if err != nil || len(steps) == 0 || steps[0] >= len(roots) {
 		return nil
 	}
-	n := follow(roots[steps[0]])
+	n := nodes.Follow(roots[steps[0]])
 	for _, i := range steps[1:] {
-		items := child(n, "items")
+		items := nodes.Child(n, "items")
 		if items == nil || i >= len(items.Content) {
 			return nil
 		}
-		n = follow(items.Content[i])
+		n = nodes.Follow(items.Content[i])
 	}
 	return n
 }

@@ -3,13 +3,14 @@ package cluster
 import (
 	"encoding/json"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 	"sigs.k8s.io/yaml"
+
+	"bulwark.dev/bulwark/internal/cluster/nodes"
 )
 
 // FuzzDecode reads any text as policy files are read: it never panics, every
@@ -34,8 +35,8 @@ func FuzzDecode(f *testing.F) {
 			isJSON := strings.HasSuffix(file.Name, ".json")
 			f.Add([]byte(text), isJSON)
 			seeds++
-			for _, c := range split([]byte(text)) {
-				f.Add(c.text, isJSON)
+			for _, c := range nodes.Split([]byte(text)) {
+				f.Add(c.Text, isJSON)
 			}
 		}
 	}
@@ -43,15 +44,15 @@ func FuzzDecode(f *testing.F) {
 		f.Fatalf("only %d seeds", seeds)
 	}
 	f.Fuzz(func(t *testing.T, text []byte, isJSON bool) {
-		if _, msg := checkText(text); msg != "" {
+		if _, msg := nodes.CheckText(text); msg != "" {
 			return
 		}
-		chunks := []chunk{{first: 1, text: text}}
+		chunks := []nodes.Chunk{{First: 1, Text: text}}
 		if !isJSON {
-			chunks = split(text)
+			chunks = nodes.Split(text)
 		}
 		for _, c := range chunks {
-			doc := decodeDocument(c.text, isJSON)
+			doc := decodeDocument(c.Text, isJSON)
 			for _, p := range doc.problems {
 				if p.Line < 1 || p.Message == "" {
 					t.Errorf("problem %+v has no line or message", p)
@@ -62,7 +63,7 @@ func FuzzDecode(f *testing.F) {
 			}
 			for _, o := range doc.objects {
 				again(t, o)
-				if n := doc.node(o.steps); n == nil || locate(n, "metadata.name") < 1 {
+				if n := doc.node(o.steps); n == nil || nodes.Line(n, "metadata.name") < 1 {
 					t.Errorf("%s is not found again in its own text", refOf(o.obj))
 				}
 			}
@@ -88,40 +89,6 @@ func again(t *testing.T, o decoded) {
 	if diff := cmp.Diff(string(text), string(second)); diff != "" {
 		t.Fatalf("%s reads differently after printing:\n%s", refOf(o.obj), diff)
 	}
-}
-
-// FuzzSplit proves that cutting loses nothing but document ends and blanks.
-func FuzzSplit(f *testing.F) {
-	for _, s := range []string{"", "a", "---", "---\n", "a\n---\nb\n...\nc", "--- a\n---b\n ---\n", "...\n...\n", "a\r\n---\r\nb"} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, text []byte) {
-		lines := strings.SplitAfter(string(text), "\n")
-		for _, c := range split(text) {
-			if c.first < 1 || c.first > len(lines) {
-				t.Fatalf("chunk begins on line %d of %d", c.first, len(lines))
-			}
-			if !strings.HasPrefix(strings.Join(lines[c.first-1:], ""), string(c.text)) {
-				t.Fatalf("chunk %q does not stand on line %d", c.text, c.first)
-			}
-		}
-		var want, got []string
-		for _, l := range lines {
-			if !marker([]byte(l), "...") && strings.TrimSpace(l) != "" && strings.TrimSpace(l) != "---" {
-				want = append(want, l)
-			}
-		}
-		for _, c := range split(text) {
-			for l := range strings.SplitAfterSeq(string(c.text), "\n") {
-				if strings.TrimSpace(l) != "" && strings.TrimSpace(l) != "---" {
-					got = append(got, l)
-				}
-			}
-		}
-		if !slices.Equal(want, got) {
-			t.Fatalf("lines %q became %q", want, got)
-		}
-	})
 }
 
 // FuzzDecodeServer reads any text as an object of a server: it never panics, an

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 	"unicode"
+
+	"bulwark.dev/bulwark/internal/cluster/nodes"
 )
 
 // TestHostileTexts reads megabytes that are made to cost more than their size.
@@ -44,12 +46,12 @@ func TestHostileTexts(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			start := time.Now()
-			chunks := []chunk{{text: []byte(tt.text)}}
+			chunks := []nodes.Chunk{{Text: []byte(tt.text)}}
 			if !tt.json {
-				chunks = split([]byte(tt.text))
+				chunks = nodes.Split([]byte(tt.text))
 			}
 			for _, c := range chunks {
-				doc := decodeDocument(c.text, tt.json)
+				doc := decodeDocument(c.Text, tt.json)
 				if len(doc.problems) > maxProblems {
 					t.Errorf("%d problems", len(doc.problems))
 				}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"bulwark.dev/bulwark/internal/cluster/nodes"
 )
 
 // LoadFiles reads every object of the files and folders named, as a Snapshot.
@@ -102,17 +104,17 @@ func readAll(files []found) (tasks []*task, digest string, problems []Problem) {
 		_, _ = fmt.Fprintf(sum, "%q %d\n", f.path, len(text)) // a hash takes everything
 		_, _ = sum.Write(text)
 		text = bytes.TrimPrefix(text, []byte("\uFEFF"))
-		if line, msg := checkText(text); msg != "" {
+		if line, msg := nodes.CheckText(text); msg != "" {
 			problems = append(problems, Problem{File: f.path, Line: line, Message: msg})
 			continue
 		}
 		isJSON := filepath.Ext(f.path) == ".json"
-		chunks := []chunk{{first: 1, text: text}}
+		chunks := []nodes.Chunk{{First: 1, Text: text}}
 		if !isJSON {
-			chunks = split(text)
+			chunks = nodes.Split(text)
 		}
 		for _, c := range chunks {
-			tasks = append(tasks, &task{file: f.path, first: c.first, text: c.text, json: isJSON})
+			tasks = append(tasks, &task{file: f.path, first: c.First, text: c.Text, json: isJSON})
 		}
 	}
 	return tasks, hex.EncodeToString(sum.Sum(nil)), problems

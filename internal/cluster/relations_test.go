@@ -18,6 +18,8 @@ import (
 	"github.com/google/cel-go/ext"
 	"golang.org/x/tools/txtar"
 	"sigs.k8s.io/yaml"
+
+	"bulwark.dev/bulwark/internal/cluster/nodes"
 )
 
 // upstream is an OpenAPI schema of a Gateway API CRD, as far as CEL rules hang
@@ -193,8 +195,8 @@ func TestRelationsAgree(t *testing.T) {
 			if !strings.HasSuffix(f.Name, ".yaml") {
 				continue
 			}
-			for _, c := range split([]byte(unescape(string(f.Data)))) {
-				doc := decodeDocument(c.text, false)
+			for _, c := range nodes.Split([]byte(unescape(string(f.Data)))) {
+				doc := decodeDocument(c.Text, false)
 				for _, o := range doc.objects {
 					if crds[o.kind.name] == nil {
 						continue

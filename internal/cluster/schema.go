@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"bulwark.dev/bulwark/internal/cluster/nodes"
 )
 
 //go:embed zz_generated.schema.json
@@ -73,7 +75,7 @@ func (s *schema) prepare(patterns map[string]*regexp.Regexp) {
 		s.enum = append(s.enum, strings.Trim(string(e), `"`))
 	}
 	if s.Default != nil {
-		roots, err := parseJSON(s.Default)
+		roots, err := nodes.ParseJSON(s.Default)
 		if err != nil {
 			panic(fmt.Errorf("embedded schema: default %s: %w", s.Default, err))
 		}

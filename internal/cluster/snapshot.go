@@ -8,6 +8,7 @@ import (
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"bulwark.dev/bulwark/api/v1alpha1"
+	"bulwark.dev/bulwark/internal/cluster/nodes"
 )
 
 // Snapshot is one view of all objects: complete, apart from the kinds that
@@ -116,7 +117,7 @@ func (s *Snapshot) FieldLine(kind, namespace, name, path string) (file string, l
 		}
 		line = p.obj.line
 		if n := p.doc.node(p.obj.steps); n != nil {
-			line = locate(n, path)
+			line = nodes.Line(n, path)
 		}
 		return p.file, p.line(line)
 	}

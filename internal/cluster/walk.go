@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"bulwark.dev/bulwark/internal/cluster/nodes"
 )
 
 // decoder turns the nodes of one document into typed objects. It goes on after
@@ -295,12 +297,12 @@ func (d *decoder) unique(n *yaml.Node, s *schema) {
 	for i, item := range n.Content {
 		var key []string
 		if s.UniqueItems {
-			key = append(key, scalarText(item))
+			key = append(key, nodes.Scalar(item))
 		}
 		for _, name := range s.MapKeys {
 			text := ""
-			if f := child(item, name); f != nil {
-				text = scalarText(f)
+			if f := nodes.Child(item, name); f != nil {
+				text = nodes.Scalar(f)
 			} else if p := s.items().property(name); p != nil && p.value != nil {
 				text = p.value.Value
 			}

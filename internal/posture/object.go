@@ -26,6 +26,7 @@ type judged struct {
 	// reasons are why controls do not apply.
 	reasons []reason
 	folded  int
+	pods    bool // it has pod specifications
 	problem *inventory.Problem
 }
 
@@ -48,6 +49,7 @@ func (e *Engine) judge(o *inventory.Object, owner *judged, owns bool) *judged {
 		j.problem = &inventory.Problem{Location: o.Locate(""), What: "cannot be judged: " + err.Error()}
 		return j
 	}
+	j.pods = len(s.Pods) > 0
 	if owner != nil && history(s, owner.object) {
 		return j
 	}
@@ -140,13 +142,17 @@ func (e *Engine) key(r *result) uint64 {
 	return h.Sum64()
 }
 
-// defaultKey is the container, and else the field without its indexes.
+// defaultKey is the container, and else the field without its indexes and, within a
+// pod template, from there on: so it is the same in a pod and in what made it.
 func defaultKey(r *control.Result) string {
 	if r.Container != "" {
 		return r.Container
 	}
 	var b strings.Builder
 	rest := r.Field
+	for _, at := range []string{"spec.jobTemplate.spec.template.", "spec.template."} {
+		rest = strings.TrimPrefix(rest, at)
+	}
 	for rest != "" {
 		before, after, ok := strings.Cut(rest, "[")
 		b.WriteString(before)

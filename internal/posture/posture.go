@@ -122,18 +122,18 @@ type Tally struct {
 	Reasons []string `json:"reasons,omitempty"`
 }
 
-func (t *Tally) count(v bulwark.Verdict, n int) {
+func (t *Tally) count(v bulwark.Verdict) {
 	switch v {
 	case bulwark.VerdictPass:
-		t.Pass += n
+		t.Pass++
 	case bulwark.VerdictFail:
-		t.Fail += n
+		t.Fail++
 	case bulwark.VerdictUnknown:
-		t.Unknown += n
+		t.Unknown++
 	case bulwark.VerdictExcepted:
-		t.Excepted += n
+		t.Excepted++
 	case bulwark.VerdictNotApplicable:
-		t.NotApplicable += n
+		t.NotApplicable++
 	}
 }
 

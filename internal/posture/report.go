@@ -9,6 +9,7 @@ import (
 
 	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/internal/cluster/inventory"
+	"bulwark.dev/bulwark/internal/posture/content"
 	"bulwark.dev/bulwark/internal/posture/control"
 )
 
@@ -31,10 +32,10 @@ func (r *run) report(ctx context.Context) (*Report, error) {
 	var all []told
 	for _, o := range r.snap.Objects() {
 		j := r.judged[o]
-		if r.family.parent[o] == nil {
+		if r.family.parent(o) == nil {
 			all = r.own(all, j)
 		}
-		if of := r.family.children[o]; len(of) > 0 {
+		if of := r.family.children(o); len(of) > 0 {
 			var folded int
 			all, folded = r.siblings(all, of)
 			out.Folded += folded
@@ -52,6 +53,7 @@ func (r *run) report(ctx context.Context) (*Report, error) {
 		out.Folded += folded
 	}
 	r.unread(out.Tallies)
+	r.components(out.Tallies)
 	slices.SortFunc(out.Tallies, func(a, b Tally) int { return strings.Compare(a.ID, b.ID) })
 
 	err := e.each(ctx, len(all), 64, func(i int) {
@@ -114,6 +116,7 @@ func (r *run) siblings(all []told, made []*inventory.Object) ([]told, int) {
 // jointly appends the findings of a joint check and counts its verdicts.
 func (r *run) jointly(all []told, t *Tally, check int) ([]told, int) {
 	index := len(r.e.opt.Single) + check
+	r.current(check)
 	has := map[*inventory.Object]map[uint64]bool{}
 	verdicts := map[*inventory.Object]bulwark.Verdict{}
 	for i := range r.joint[check] {
@@ -124,7 +127,7 @@ func (r *run) jointly(all []told, t *Tally, check int) ([]told, int) {
 		if em.Verdict == bulwark.VerdictUnknown || em.Verdict == bulwark.VerdictNotApplicable {
 			t.reason(em.Reason)
 		}
-		if em.object != nil && len(r.family.children[em.object]) > 0 {
+		if em.object != nil && len(r.family.children(em.object)) > 0 {
 			if has[em.object] == nil {
 				has[em.object] = map[uint64]bool{}
 			}
@@ -137,7 +140,8 @@ func (r *run) jointly(all []told, t *Tally, check int) ([]told, int) {
 		if em.Verdict != bulwark.VerdictFail && em.Verdict != bulwark.VerdictUnknown {
 			continue
 		}
-		if owner := r.family.parent[em.object]; owner != nil && has[owner][r.e.key(&result{index, em.Result})] {
+		key := r.e.key(&result{index, em.Result})
+		if r.above(em.object, func(o *inventory.Object) bool { return has[o][key] }) {
 			folded++
 			continue
 		}
@@ -147,14 +151,37 @@ func (r *run) jointly(all []told, t *Tally, check int) ([]told, int) {
 	}
 	for o, v := range verdicts {
 		// What was made is not counted where it is as its owner.
-		if owner := r.family.parent[o]; owner != nil {
-			if was, ok := verdicts[owner]; ok && was == v {
-				continue
-			}
+		same := func(owner *inventory.Object) bool { was, ok := verdicts[owner]; return ok && was == v }
+		if r.above(o, same) {
+			continue
 		}
-		t.count(v, 1)
+		t.count(v)
 	}
 	return all, folded
+}
+
+// above reports whether something is so of one of the owners of an object. A joint
+// check need not look at each of them.
+func (r *run) above(o *inventory.Object, is func(owner *inventory.Object) bool) bool {
+	for o = r.family.parent(o); o != nil; o = r.family.parent(o) {
+		if is(o) {
+			return true
+		}
+	}
+	return false
+}
+
+// current drops what a joint check said of objects that are gone, and moves it to
+// the ones in their place: an Update may have changed what the check does not read.
+func (r *run) current(check int) {
+	r.joint[check] = slices.DeleteFunc(r.joint[check], func(em emission) bool {
+		return em.object != nil && r.judged[em.object] == nil && r.snap.Find(em.object.Group(), em.object.Kind, em.object.Namespace, em.object.Name) == nil
+	})
+	for i := range r.joint[check] {
+		if em := &r.joint[check][i]; em.object != nil && r.judged[em.object] == nil {
+			em.object = r.snap.Find(em.object.Group(), em.object.Kind, em.object.Namespace, em.object.Name)
+		}
+	}
 }
 
 // finding makes a Finding of one result, without fingerprint and location.
@@ -179,15 +206,15 @@ func (e *Engine) finding(i int, o *inventory.Object, r *control.Result) bulwark.
 // tally counts what Singles say of an object. Of what was made only the controls
 // that are not for its owner count here.
 func (r *run) tally(tallies []Tally, j *judged) {
-	parent := r.family.parent[j.object]
+	parent := r.family.parent(j.object)
 	owner := r.judged[parent]
 	for i, v := range j.verdicts {
 		switch {
 		case v == none:
 		case parent == nil:
-			tallies[i].count(v, 1)
+			tallies[i].count(v)
 		case v != bulwark.VerdictFail && v != bulwark.VerdictUnknown && (owner.verdicts == nil || owner.verdicts[i] == none):
-			tallies[i].count(v, 1)
+			tallies[i].count(v)
 		}
 	}
 	for _, why := range j.reasons {
@@ -206,7 +233,7 @@ func (r *run) tallyMade(tallies []Tally, all []told) {
 	}
 	verdicts := map[pair]bulwark.Verdict{}
 	for i := range all {
-		if r.family.parent[all[i].object] == nil {
+		if r.family.parent(all[i].object) == nil {
 			continue
 		}
 		k := pair{all[i].Control, all[i].object}
@@ -215,7 +242,7 @@ func (r *run) tallyMade(tallies []Tally, all []told) {
 		}
 	}
 	for k, v := range verdicts {
-		tallies[r.e.byID[k.control]].count(v, 1)
+		tallies[r.e.byID[k.control]].count(v)
 	}
 }
 
@@ -227,14 +254,41 @@ func (r *run) unread(tallies []Tally) {
 		if s == nil {
 			continue
 		}
+		pods := len(s.Pods) > 0
 		for i, c := range r.e.opt.Single {
-			if results := one(applies{c}, s); results != nil {
+			own, _ := c.(*content.Control)
+			if results := one(applies{c}, s); results != nil || pods && own != nil && own.AppliesTo.Component != "" {
 				tallies[i].Unknown++
 				tallies[i].reason(u.Reason)
 			}
 		}
 	}
 }
+
+// components says why nothing is known of the parts of a control plane that no pod
+// of a live cluster runs.
+func (r *run) components(tallies []Tally) {
+	if !r.snap.Facts.Live {
+		return
+	}
+	for i, s := range r.e.opt.Single {
+		c, ok := s.(*content.Control)
+		t := &tallies[i]
+		if !ok || c.AppliesTo.Component == "" || t.Pass+t.Fail+t.Unknown+t.Excepted+t.NotApplicable > 0 {
+			continue
+		}
+		if by := r.snap.Facts.Managed; by != "" && slices.Contains(planes, c.AppliesTo.Component) {
+			t.NotApplicable++
+			t.reason("the control plane is run by the provider (" + by + ")")
+			continue
+		}
+		t.Unknown++
+		t.reason("no pod runs " + c.AppliesTo.Component + ": it may run as a service of the node")
+	}
+}
+
+// planes are the components that a provider runs where it runs the control plane.
+var planes = []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd", "cloud-controller-manager"} //nolint:gochecknoglobals // constant
 
 // applies is a control that only says whether it is for an object.
 type applies struct{ control.Single }

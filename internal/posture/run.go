@@ -21,6 +21,7 @@ type run struct {
 	family *family
 	judged map[*inventory.Object]*judged
 	joint  [][]emission // by the index of the check
+	stale  []bool       // the checks that have to run again
 }
 
 // emission is one result of a joint check; object is nil for the cluster.
@@ -31,14 +32,14 @@ type emission struct {
 
 // start judges everything.
 func (e *Engine) start(ctx context.Context, snap *inventory.Snapshot) (*run, error) {
-	r := &run{e: e, snap: snap, family: families(snap.Objects()), joint: make([][]emission, len(e.opt.Joint))}
+	r := &run{e: e, snap: snap, family: families(snap.Objects()), joint: make([][]emission, len(e.opt.Joint)), stale: make([]bool, len(e.opt.Joint))}
 	r.judged = make(map[*inventory.Object]*judged, len(snap.Objects()))
 	// Owners come before what they own, whose findings are folded into theirs.
 	for _, wave := range r.family.waves(snap.Objects()) {
 		out := make([]*judged, len(wave))
 		err := e.each(ctx, len(wave), 32, func(i int) {
 			o := wave[i]
-			out[i] = e.judge(o, r.judged[r.family.parent[o]], len(r.family.children[o]) > 0)
+			out[i] = e.judge(o, r.judged[r.family.parent(o)], len(r.family.children(o)) > 0)
 		})
 		if err != nil {
 			return nil, err
@@ -47,8 +48,10 @@ func (e *Engine) start(ctx context.Context, snap *inventory.Snapshot) (*run, err
 			r.judged[o] = out[i]
 		}
 	}
-	ix := e.index(snap)
-	err := e.each(ctx, len(e.opt.Joint), 1, func(i int) { r.joint[i] = check(&e.opt.Joint[i], ix) })
+	for i := range r.stale {
+		r.stale[i] = true
+	}
+	_, err := r.refresh(ctx)
 	return r, err
 }
 

@@ -109,6 +109,7 @@ func other() map[string][]string {
 		"gateway.limits.requestTimeout":                      {"gateway.limits.requestTimeout=2h"},
 		"gateway.tracing.otlpEndpoint":                       {"gateway.tracing.otlpEndpoint=http://collector.observability.svc:4318"},
 		"gateway.tracing.sample":                             {"gateway.tracing.otlpEndpoint=http://collector:4318", "gateway.tracing.sample=0.5"},
+		"admission.enabled":                                  {"admission.certificateSecret=webhook", "admission.enabled=true"},
 		"networkPolicy.enabled":                              {"networkPolicy.enabled=false"},
 		"networkPolicy.monitoring":                           {"networkPolicy.monitoring" + policy},
 		"networkPolicy.apiServer.cidrs":                      {"networkPolicy.apiServer.cidrs[0]=10.0.0.1/32"},
@@ -133,6 +134,15 @@ func other() map[string][]string {
 		} {
 			out[part+"."+path] = []string{part + "." + path + set}
 		}
+	}
+	for path, set := range map[string]string{
+		"certificateSecret": "=other", "caBundle": "=YQ==", "webhookAnnotations": ".team=edge", "failurePolicy": "=Ignore", "dryRun": "=false",
+		"denyAt": "=critical", "warnAt": "=medium", "unknown": "=allow", "exemptNamespaces": "={kube-system,storage}", "replicas": "=3",
+		"resources": ".requests.cpu=1", "goMemLimit": "=1GiB", "nodeSelector": ".pool=edge", "tolerations": "[0].operator=Exists",
+		"affinity":          ".podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey=kubernetes\\.io/hostname",
+		"priorityClassName": "=system-cluster-critical",
+	} {
+		out["admission."+path] = []string{"admission.enabled=true", "admission.certificateSecret=webhook", "admission." + path + set}
 	}
 	return out
 }

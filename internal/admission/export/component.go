@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"strings"
 
-	admissionv1 "k8s.io/api/admissionregistration/v1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 
 	"bulwark.dev/bulwark/internal/posture/content"
 )
@@ -19,7 +19,7 @@ func components(out *parts, command string, names []string) error {
 		return fmt.Sprintf(`(%s == %s || %s.endsWith(%s))`, word, strconv.Quote(command), word, strconv.Quote("/"+command))
 	}
 	words := `(dyn(c).?command.orValue([]).size() > 0 ? dyn(c).command : dyn(c).?args.orValue(dyn([])))`
-	out.variables = append(out.variables, admissionv1.Variable{Name: "components", Expression: fmt.Sprintf(
+	out.variables = append(out.variables, admissionregistrationv1.Variable{Name: "components", Expression: fmt.Sprintf(
 		`dyn(dyn(variables.containers).filter(c, [%s].all(w, w.size() > 0 && (%s || `+
 			`w.size() > 1 && (w[0] == "hyperkube" || w[0].endsWith("/hyperkube")) && %s))))`, words, runs("w[0]"), runs("w[1]"),
 	)})
@@ -27,7 +27,7 @@ func components(out *parts, command string, names []string) error {
 	if err != nil {
 		return err
 	}
-	out.variables = append(out.variables, admissionv1.Variable{Name: "repeated", Expression: repeated})
+	out.variables = append(out.variables, admissionregistrationv1.Variable{Name: "repeated", Expression: repeated})
 	fields := []string{`"container": dyn(c)`}
 	for _, name := range names {
 		value := "variables." + name
@@ -36,7 +36,7 @@ func components(out *parts, command string, names []string) error {
 		}
 		fields = append(fields, strconv.Quote(name)+": dyn("+value+")")
 	}
-	out.variables = append(out.variables, admissionv1.Variable{Name: "units", Expression: fmt.Sprintf(
+	out.variables = append(out.variables, admissionregistrationv1.Variable{Name: "units", Expression: fmt.Sprintf(
 		`dyn(dyn(variables.components).map(c, {%s}))`, strings.Join(fields, ", "),
 	)})
 	return nil

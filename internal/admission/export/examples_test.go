@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	admissionv1 "k8s.io/api/admissionregistration/v1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 
 	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/catalog"
@@ -28,7 +28,7 @@ func TestExamples(t *testing.T) {
 	if err != nil {
 		t.Errorf("controls that cannot be read:\n%v", err)
 	}
-	policies, left, err := export.Policies(controls, export.Options{Actions: []admissionv1.ValidationAction{admissionv1.Deny}})
+	policies, left, err := export.Policies(controls, export.Options{Actions: []admissionregistrationv1.ValidationAction{admissionregistrationv1.Deny}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,10 +67,10 @@ func TestExamples(t *testing.T) {
 			case got.Denied && got.Messages[0] == e.Policy.Spec.Validations[0].Message:
 				t.Errorf("%s %s: the message cannot be made: %s", c.ID, name, e.Policy.Spec.Validations[0].MessageExpression)
 			}
-			switch want {
-			case bulwark.VerdictPass:
+			switch {
+			case want == bulwark.VerdictPass:
 				pass++
-			case bulwark.VerdictNotApplicable:
+			case want == bulwark.VerdictNotApplicable:
 				skip++
 			default:
 				fail++

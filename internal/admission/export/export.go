@@ -15,7 +15,7 @@ import (
 	"slices"
 	"strings"
 
-	admissionv1 "k8s.io/api/admissionregistration/v1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/yaml"
@@ -27,7 +27,7 @@ import (
 type Options struct {
 	// Actions are what happens to a request that a policy finds wanting. At least
 	// one; Deny and Warn exclude each other.
-	Actions []admissionv1.ValidationAction
+	Actions []admissionregistrationv1.ValidationAction
 	// ExemptNamespaces are not looked at.
 	ExemptNamespaces []string
 }
@@ -35,8 +35,8 @@ type Options struct {
 // Policy is a control as the API server takes it.
 type Policy struct {
 	Control string
-	Policy  *admissionv1.ValidatingAdmissionPolicy
-	Binding *admissionv1.ValidatingAdmissionPolicyBinding
+	Policy  *admissionregistrationv1.ValidatingAdmissionPolicy
+	Binding *admissionregistrationv1.ValidatingAdmissionPolicyBinding
 }
 
 // LeftOut is a control that cannot be a policy, and why.
@@ -76,13 +76,13 @@ func (o *Options) check() error {
 	}
 	for i, a := range o.Actions {
 		switch {
-		case a != admissionv1.Deny && a != admissionv1.Warn && a != admissionv1.Audit:
+		case a != admissionregistrationv1.Deny && a != admissionregistrationv1.Warn && a != admissionregistrationv1.Audit:
 			return fmt.Errorf("export: %q is no action: use Deny, Warn or Audit", a)
 		case slices.Contains(o.Actions[:i], a):
 			return fmt.Errorf("export: action %s is given twice", a)
 		}
 	}
-	if slices.Contains(o.Actions, admissionv1.Deny) && slices.Contains(o.Actions, admissionv1.Warn) {
+	if slices.Contains(o.Actions, admissionregistrationv1.Deny) && slices.Contains(o.Actions, admissionregistrationv1.Warn) {
 		return errors.New("export: the API server does not take Deny and Warn together")
 	}
 	for _, ns := range o.ExemptNamespaces {
@@ -113,16 +113,16 @@ func one(c *content.Control, opt *Options) (Policy, error) {
 			"bulwark.dev/why": line(c.Why), "bulwark.dev/remediation": line(c.Remediation),
 		},
 	}
-	fail, equivalent, reason := admissionv1.Fail, admissionv1.Equivalent, metav1.StatusReasonForbidden
-	p := &admissionv1.ValidatingAdmissionPolicy{
+	fail, equivalent, reason := admissionregistrationv1.Fail, admissionregistrationv1.Equivalent, metav1.StatusReasonForbidden
+	p := &admissionregistrationv1.ValidatingAdmissionPolicy{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "admissionregistration.k8s.io/v1", Kind: "ValidatingAdmissionPolicy"},
 		ObjectMeta: meta,
-		Spec: admissionv1.ValidatingAdmissionPolicySpec{
+		Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{
 			FailurePolicy:    &fail,
-			MatchConstraints: &admissionv1.MatchResources{ResourceRules: rules, MatchPolicy: &equivalent},
+			MatchConstraints: &admissionregistrationv1.MatchResources{ResourceRules: rules, MatchPolicy: &equivalent},
 			MatchConditions:  x.conditions,
 			Variables:        x.variables,
-			Validations: []admissionv1.Validation{{
+			Validations: []admissionregistrationv1.Validation{{
 				Expression:        x.check,
 				MessageExpression: x.message,
 				Message:           line(fmt.Sprintf("%s: %s. %s", c.ID, c.Title, c.Remediation)),
@@ -130,13 +130,13 @@ func one(c *content.Control, opt *Options) (Policy, error) {
 			}},
 		},
 	}
-	b := &admissionv1.ValidatingAdmissionPolicyBinding{
+	b := &admissionregistrationv1.ValidatingAdmissionPolicyBinding{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "admissionregistration.k8s.io/v1", Kind: "ValidatingAdmissionPolicyBinding"},
 		ObjectMeta: metav1.ObjectMeta{Name: meta.Name, Labels: meta.Labels},
-		Spec:       admissionv1.ValidatingAdmissionPolicyBindingSpec{PolicyName: meta.Name, ValidationActions: opt.Actions},
+		Spec:       admissionregistrationv1.ValidatingAdmissionPolicyBindingSpec{PolicyName: meta.Name, ValidationActions: opt.Actions},
 	}
 	if len(opt.ExemptNamespaces) > 0 {
-		b.Spec.MatchResources = &admissionv1.MatchResources{
+		b.Spec.MatchResources = &admissionregistrationv1.MatchResources{
 			MatchPolicy: &equivalent,
 			NamespaceSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{
 				// The API server sets this label, and nobody can change it.

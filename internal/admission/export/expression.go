@@ -7,15 +7,15 @@ import (
 	"strconv"
 	"strings"
 
-	admissionv1 "k8s.io/api/admissionregistration/v1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 
 	"bulwark.dev/bulwark/internal/posture/content"
 )
 
 // parts are the CEL of one policy.
 type parts struct {
-	conditions     []admissionv1.MatchCondition
-	variables      []admissionv1.Variable
+	conditions     []admissionregistrationv1.MatchCondition
+	variables      []admissionregistrationv1.Variable
 	check, message string
 }
 
@@ -34,7 +34,10 @@ const deleting = `!(request.operation == "UPDATE" && has(dyn(object).metadata.de
 
 // expressions builds the CEL around that of a control.
 func expressions(c *content.Control) (*parts, error) {
-	out := &parts{conditions: []admissionv1.MatchCondition{{Name: "not-just-finalized", Expression: deleting}}}
+	if files.MatchString(c.When) {
+		return nil, cannot("it is about files: to the API server every object is in the cluster")
+	}
+	out := &parts{conditions: []admissionregistrationv1.MatchCondition{{Name: "not-just-finalized", Expression: deleting}}}
 	used := map[string]bool{}
 	for _, text := range []string{c.When, c.Check, c.Message} {
 		for _, m := range reads.FindAllStringSubmatch(text, -1) {
@@ -57,7 +60,7 @@ func expressions(c *content.Control) (*parts, error) {
 	check, message := x.all(), x.messages()
 	if c.When != "" && !partOf(c.When) {
 		if len(reads.FindAllString(c.When, -1)) == 0 {
-			out.conditions = append(out.conditions, admissionv1.MatchCondition{Name: "applies", Expression: strings.TrimSpace(c.When)})
+			out.conditions = append(out.conditions, admissionregistrationv1.MatchCondition{Name: "applies", Expression: untyped(strings.TrimSpace(c.When))})
 		} else {
 			check = fmt.Sprintf("%s ? %s : true", group(c.When), check)
 		}
@@ -72,11 +75,11 @@ func expressions(c *content.Control) (*parts, error) {
 		podVariables(out, used["podMetadata"])
 	}
 	if used["params"] {
-		literal, err := literal(c.Parameters)
+		literal, err := literal(c.Params())
 		if err != nil {
 			return nil, err
 		}
-		out.variables = append(out.variables, admissionv1.Variable{Name: "params", Expression: literal})
+		out.variables = append(out.variables, admissionregistrationv1.Variable{Name: "params", Expression: literal})
 	}
 	switch {
 	case c.AppliesTo.Component != "":
@@ -105,16 +108,16 @@ func workload(k content.Kind) bool {
 // is for kinds of several types.
 func podVariables(out *parts, metadata bool) {
 	out.variables = append(out.variables,
-		admissionv1.Variable{Name: "template", Expression: `dyn(object).kind == "Pod" ? dyn(object) : ` +
+		admissionregistrationv1.Variable{Name: "template", Expression: `dyn(object).kind == "Pod" ? dyn(object) : ` +
 			`dyn(object).kind == "PodTemplate" ? dyn(object).?template.orValue(dyn({})) : ` +
 			`dyn(object).kind == "CronJob" ? dyn(object).?spec.?jobTemplate.?spec.?template.orValue(dyn({})) : ` +
 			`dyn(object).?spec.?template.orValue(dyn({}))`},
-		admissionv1.Variable{Name: "pod", Expression: `dyn(variables.template).?spec.orValue(dyn({}))`},
-		admissionv1.Variable{Name: "containers", Expression: `dyn(dyn(variables.pod).?initContainers.orValue([]) + ` +
+		admissionregistrationv1.Variable{Name: "pod", Expression: `dyn(variables.template).?spec.orValue(dyn({}))`},
+		admissionregistrationv1.Variable{Name: "containers", Expression: `dyn(dyn(variables.pod).?initContainers.orValue([]) + ` +
 			`dyn(variables.pod).?containers.orValue([]) + dyn(variables.pod).?ephemeralContainers.orValue([]))`},
 	)
 	if metadata {
-		out.variables = append(out.variables, admissionv1.Variable{Name: "podMetadata", Expression: `dyn(variables.template).?metadata.orValue(dyn({}))`})
+		out.variables = append(out.variables, admissionregistrationv1.Variable{Name: "podMetadata", Expression: `dyn(variables.template).?metadata.orValue(dyn({}))`})
 	}
 }
 
@@ -133,7 +136,7 @@ func (x *expression) nest() error {
 	if err != nil {
 		return err
 	}
-	from, containers := "object", "variables.containers"
+	from, containers := "dyn(object)", "variables.containers"
 	if c.AppliesTo.Component != "" {
 		containers = "[variables.container]" // of the unit
 	}
@@ -145,9 +148,9 @@ func (x *expression) nest() error {
 		return nil
 	case content.ScopeContainerList:
 		x.lists, x.names = []string{containers}, []string{"container"}
-		from, steps = "container", steps[1:]
+		from, steps = "dyn(container)", steps[1:]
 	case content.ScopePodList:
-		from, steps = "variables.pod", steps[1:]
+		from, steps = "dyn(variables.pod)", steps[1:]
 	case content.ScopeObjectList:
 	}
 	if steps[len(steps)-1] != "" {
@@ -156,7 +159,7 @@ func (x *expression) nest() error {
 	depth := 0
 	for i := 0; i < len(steps); {
 		var b strings.Builder
-		b.WriteString("dyn(dyn(" + from + ")")
+		b.WriteString("dyn(" + from)
 		bare := b.Len()
 		for ; i < len(steps) && steps[i] != ""; i++ {
 			b.WriteString("[?" + strconv.Quote(steps[i]) + "]")
@@ -172,7 +175,7 @@ func (x *expression) nest() error {
 			name = "outer" + strconv.Itoa(depth)
 		}
 		x.lists, x.names = append(x.lists, b.String()), append(x.names, name)
-		from = name
+		from = "dyn(" + name + ")"
 	}
 	return nil
 }
@@ -220,9 +223,28 @@ var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'`) //nolint:
 // unquoted takes the texts out of an expression.
 func unquoted(text string) string { return quoted.ReplaceAllString(text, `""`) }
 
+// files finds a condition that tells objects of a cluster from those of files.
+var files = regexp.MustCompile(`\bobject\.metadata\.\??uid\b`) //nolint:gochecknoglobals // constant
+
+// untyped makes object of no type. The API server checks a policy by the types of
+// all kinds that it matches, and a control may look at a field that one of them
+// does not have.
+func untyped(text string) string {
+	var b strings.Builder
+	from := 0
+	for _, q := range append(quoted.FindAllStringIndex(text, -1), []int{len(text), len(text)}) {
+		b.WriteString(object.ReplaceAllString(text[from:q[0]], "${1}dyn(object)"))
+		b.WriteString(text[q[0]:q[1]])
+		from = q[1]
+	}
+	return b.String()
+}
+
+var object = regexp.MustCompile(`(^|[^.\w])object\b`) //nolint:gochecknoglobals // constant
+
 // group puts an expression in brackets; the line ends in case it ends in a comment.
 func group(text string) string {
-	text = strings.TrimSpace(text)
+	text = untyped(strings.TrimSpace(text))
 	if strings.Contains(unquoted(text), "//") {
 		text += "\n"
 	}

@@ -5,43 +5,45 @@ import (
 	"slices"
 	"strings"
 
-	admissionv1 "k8s.io/api/admissionregistration/v1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 
 	"bulwark.dev/bulwark/internal/posture/content"
+	"bulwark.dev/bulwark/internal/posture/vap"
 )
 
 // written are the operations that put an object into its present form.
-func written() []admissionv1.OperationType {
-	return []admissionv1.OperationType{admissionv1.Create, admissionv1.Update}
+func written() []admissionregistrationv1.OperationType {
+	return []admissionregistrationv1.OperationType{admissionregistrationv1.Create, admissionregistrationv1.Update}
 }
 
-func rule(group string, versions, resources []string) admissionv1.NamedRuleWithOperations {
-	scope := admissionv1.AllScopes
-	return admissionv1.NamedRuleWithOperations{RuleWithOperations: admissionv1.RuleWithOperations{
+func rule(group string, versions, resources []string) admissionregistrationv1.NamedRuleWithOperations {
+	scope := admissionregistrationv1.AllScopes
+	return admissionregistrationv1.NamedRuleWithOperations{RuleWithOperations: admissionregistrationv1.RuleWithOperations{
 		Operations: written(),
-		Rule:       admissionv1.Rule{APIGroups: []string{group}, APIVersions: versions, Resources: resources, Scope: &scope},
+		Rule:       admissionregistrationv1.Rule{APIGroups: []string{group}, APIVersions: versions, Resources: resources, Scope: &scope},
 	}}
 }
 
 // workloads are the built-in kinds with a pod template.
-func workloads() []admissionv1.NamedRuleWithOperations {
+func workloads() []admissionregistrationv1.NamedRuleWithOperations {
 	v1 := []string{"v1"}
-	return []admissionv1.NamedRuleWithOperations{
-		rule("", v1, []string{"pods", "podtemplates", "replicationcontrollers"}),
-		// Here alone a pod's containers change once it runs. The API server checks
-		// the types of no rule that has these, so they stand apart.
-		rule("", v1, []string{"pods/ephemeralcontainers", "pods/resize"}),
+	return []admissionregistrationv1.NamedRuleWithOperations{
+		rule("", v1, append(pods(), "podtemplates", "replicationcontrollers")),
 		rule("apps", v1, []string{"deployments", "replicasets", "statefulsets", "daemonsets"}),
 		rule("batch", v1, []string{"jobs", "cronjobs"}),
 	}
 }
 
+// pods are the resources through which pods are written. By the last two their
+// containers change while they run.
+func pods() []string { return []string{"pods", "pods/ephemeralcontainers", "pods/resize"} }
+
 // matches gives the kinds that a control is for.
-func matches(c *content.Control) ([]admissionv1.NamedRuleWithOperations, error) {
+func matches(c *content.Control) ([]admissionregistrationv1.NamedRuleWithOperations, error) {
 	if c.AppliesTo.Pods || c.AppliesTo.Component != "" {
 		return workloads(), nil
 	}
-	var out []admissionv1.NamedRuleWithOperations
+	var out []admissionregistrationv1.NamedRuleWithOperations
 	var no []string
 	for _, k := range c.AppliesTo.Kinds {
 		if why := unserved(k); why != "" {
@@ -49,15 +51,15 @@ func matches(c *content.Control) ([]admissionv1.NamedRuleWithOperations, error) 
 			continue
 		}
 		if k.Kind == "Pod" && k.Group == "" {
-			out = append(out, rule("", []string{"v1"}, []string{"pods"}), rule("", []string{"v1"}, []string{"pods/ephemeralcontainers", "pods/resize"}))
+			out = append(out, rule("", []string{"v1"}, pods()))
 			continue
 		}
-		out = append(out, rule(k.Group, versions(c, k), []string{plural(k.Kind)}))
+		out = append(out, rule(k.Group, versions(c, k), []string{vap.Resource(k.Kind)}))
 	}
 	if len(no) > 0 {
 		return nil, cannot("%s", strings.Join(slices.Compact(no), "; "))
 	}
-	slices.SortStableFunc(out, func(a, b admissionv1.NamedRuleWithOperations) int {
+	slices.SortStableFunc(out, func(a, b admissionregistrationv1.NamedRuleWithOperations) int {
 		return cmp.Compare(a.APIGroups[0], b.APIGroups[0])
 	})
 	return out, nil
@@ -120,19 +122,4 @@ func builtin(group string) bool {
 	}
 	name, of, _ := strings.Cut(group, ".")
 	return of == "k8s.io" && name != "gateway" && name != "metrics" || of == "authorization.k8s.io"
-}
-
-// plural gives the name of a kind's resource, as in addresses.
-func plural(kind string) string {
-	s := strings.ToLower(kind)
-	vowel := len(s) > 1 && strings.ContainsRune("aeiou", rune(s[len(s)-2]))
-	switch {
-	case s == "endpoints":
-		return s
-	case strings.HasSuffix(s, "y") && !vowel:
-		return s[:len(s)-1] + "ies"
-	case strings.HasSuffix(s, "s"), strings.HasSuffix(s, "x"), strings.HasSuffix(s, "ch"), strings.HasSuffix(s, "sh"):
-		return s + "es"
-	}
-	return s + "s"
 }

@@ -33,7 +33,6 @@ var defaults = map[kind]func(content map[string]any){ //nolint:gochecknoglobals 
 	{"", "ReplicationController"}: defaultReplicationController,
 	{"", "Service"}:               func(c map[string]any) { defaultService(object(c, "spec")) },
 	{"", "Secret"}:                defaultSecret,
-	{"", "ConfigMap"}:             func(c map[string]any) { fillNil(c, "data", map[string]any{}) },
 	{"", "Namespace"}:             defaultNamespace,
 	{"", "PersistentVolume"}:      func(c map[string]any) { defaultVolume(object(c, "spec")) },
 	{"", "PersistentVolumeClaim"}: func(c map[string]any) { defaultClaim(object(c, "spec")) },
@@ -170,6 +169,7 @@ func defaultLimitRange(c map[string]any) {
 			return
 		}
 		limit, request := need(l, "default"), need(l, "defaultRequest")
+		defer dropEmpty(l, "default", "defaultRequest")
 		for _, step := range []struct{ from, to map[string]any }{{object(l, "max"), limit}, {limit, request}, {object(l, "min"), request}} {
 			for key, v := range step.from {
 				fillNil(step.to, key, v)

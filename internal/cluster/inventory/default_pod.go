@@ -17,7 +17,7 @@ func defaultPod(spec map[string]any) {
 	for _, list := range []string{"containers", "initContainers"} {
 		each(spec, list, func(c map[string]any) {
 			resources := object(c, "resources")
-			if limits := object(resources, "limits"); limits != nil {
+			if limits := object(resources, "limits"); len(limits) > 0 {
 				requests := need(resources, "requests")
 				for name, v := range limits {
 					fillNil(requests, name, v)
@@ -32,6 +32,7 @@ func defaultPod(spec map[string]any) {
 			}
 		})
 	}
+	defaultPodResources(spec)
 }
 
 // defaultPodSpec fills what every pod specification gets.
@@ -146,7 +147,9 @@ func imageTag(image string) (tag string, ok bool) {
 			return "", false
 		}
 	}
-	if !imageName(name) {
+	// A bare digest without its algorithm is taken for an image's id.
+	const id = 64
+	if !imageName(name) || len(image) == id && onlyOf(image, digits+"abcdef") {
 		return "", false
 	}
 	if tag == "" && !digested {
@@ -156,18 +159,18 @@ func imageTag(image string) (tag string, ok bool) {
 }
 
 // imageName reports whether a name without tag and digest is one: components of
-// small letters and digits, the first of which may be a host.
+// small letters and digits, the first of which may be a host instead.
 func imageName(name string) bool {
-	const most = 255
-	if name == "" || len(name) > most {
+	const most, library = 255, len("library/")
+	first, path, more := strings.Cut(name, "/")
+	hosted := more && (strings.ContainsAny(first, ".:") || first == "localhost" || strings.ToLower(first) != first)
+	if hosted && imageHost(first) {
+		name = path
+	} else if !more && len(name)+library > most {
 		return false
 	}
-	first, rest, more := strings.Cut(name, "/")
-	if more && (strings.ContainsAny(first, ".:") || first == "localhost" || strings.ToLower(first) != first) {
-		if !imageHost(first) {
-			return false
-		}
-		name = rest
+	if name == "" || len(name) > most {
+		return false
 	}
 	for c := range strings.SplitSeq(name, "/") {
 		if !imageComponent(c) {
@@ -228,9 +231,9 @@ func imageTagText(tag string) bool {
 }
 
 func imageDigest(digest string) bool {
-	algorithm, sum, ok := strings.Cut(digest, ":")
-	const least = 32
-	return ok && algorithm != "" && len(sum) >= least && onlyOf(sum, digits+"abcdefABCDEF")
+	algorithm, sum, _ := strings.Cut(digest, ":")
+	sizes := map[string]int{"sha256": 64, "sha384": 96, "sha512": 128}
+	return sizes[algorithm] != 0 && len(sum) == sizes[algorithm] && onlyOf(sum, digits+"abcdef")
 }
 
 func onlyOf(s, set string) bool {

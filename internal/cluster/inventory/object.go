@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/internal/cluster/inventory/jsonscan"
@@ -39,7 +40,8 @@ type Origin interface {
 // with apiVersion, kind and metadata.name (a configuration file of a component,
 // as KubeletConfiguration, may have no name). origin may be nil.
 func New(text []byte, origin Origin) (*Object, error) {
-	o := &Object{raw: text, origin: origin}
+	// Without room behind it, so that appending to Raw changes no neighbour.
+	o := &Object{raw: slices.Clip(text), origin: origin}
 	err := jsonscan.Fields(text, func(key string, value []byte) error {
 		switch key {
 		case "apiVersion":
@@ -85,6 +87,9 @@ func (o *Object) Content() (map[string]any, error) {
 	content, err := decode(o.raw)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o, err)
+	}
+	if bytes.Contains(o.raw, []byte("null")) {
+		dropNulls(content, "")
 	}
 	Default(content)
 	return content, nil

@@ -80,27 +80,29 @@ func PodTemplates(content map[string]any) []PodTemplate {
 	return s.found
 }
 
-// templatesAt says where built-in kinds have their pod specification: the steps
-// to what has metadata and spec.
-var templatesAt = map[kind][]string{ //nolint:gochecknoglobals // a constant table
-	{"", "Pod"}:                   {},
-	{"", "PodTemplate"}:           {"template"},
-	{"", "ReplicationController"}: {"spec", "template"},
-	{"apps", "Deployment"}:        {"spec", "template"},
-	{"apps", "ReplicaSet"}:        {"spec", "template"},
-	{"apps", "StatefulSet"}:       {"spec", "template"},
-	{"apps", "DaemonSet"}:         {"spec", "template"},
-	{"extensions", "Deployment"}:  {"spec", "template"},
-	{"extensions", "ReplicaSet"}:  {"spec", "template"},
-	{"extensions", "DaemonSet"}:   {"spec", "template"},
-	{"batch", "Job"}:              {"spec", "template"},
-	{"batch", "CronJob"}:          {"spec", "jobTemplate", "spec", "template"},
+// templatesAt says where built-in kinds have what has the pod specification and
+// its metadata.
+var templatesAt = map[kind]string{ //nolint:gochecknoglobals // a constant table
+	{"", "Pod"}:                   "",
+	{"", "PodTemplate"}:           "template",
+	{"", "ReplicationController"}: "spec.template",
+	{"apps", "Deployment"}:        "spec.template",
+	{"apps", "ReplicaSet"}:        "spec.template",
+	{"apps", "StatefulSet"}:       "spec.template",
+	{"apps", "DaemonSet"}:         "spec.template",
+	{"extensions", "Deployment"}:  "spec.template",
+	{"extensions", "ReplicaSet"}:  "spec.template",
+	{"extensions", "DaemonSet"}:   "spec.template",
+	{"batch", "Job"}:              "spec.template",
+	{"batch", "CronJob"}:          "spec.jobTemplate.spec.template",
 }
 
-func builtin(content map[string]any, steps []string) []PodTemplate {
-	at, path := content, ""
-	for _, step := range steps {
-		at, path = object(at, step), join(path, step)
+func builtin(content map[string]any, path string) []PodTemplate {
+	at := content
+	for rest := path; rest != ""; {
+		var step string
+		step, rest, _ = strings.Cut(rest, ".")
+		at = object(at, step)
 	}
 	spec := object(at, "spec")
 	if spec == nil {

@@ -1,8 +1,8 @@
 package inventory
 
 import (
-	"cmp"
 	"slices"
+	"strings"
 
 	"bulwark.dev/bulwark"
 )
@@ -71,25 +71,31 @@ func kindOf(o *Object) kind { return kind{o.Group(), o.Kind} }
 func NewSnapshot(objects []*Object, facts Facts, unreadable []Unreadable, problems []Problem) *Snapshot {
 	s := &Snapshot{
 		byRef: make(map[name]*Object, len(objects)), byKind: map[kind][]*Object{},
-		Unreadable: unreadable, Problems: problems, Facts: facts,
+		objects: make([]*Object, 0, len(objects)), Unreadable: unreadable, Problems: slices.Clone(problems), Facts: facts,
 	}
 	for _, o := range objects {
-		n := nameOf(o)
-		if first := s.byRef[n]; first != nil && o.Name != "" {
-			s.Problems = append(s.Problems, Problem{o.Locate(""), o.String() + " is there already, from " + place(first)})
-			continue
+		if !unnamed(o) {
+			n := nameOf(o)
+			if first := s.byRef[n]; first != nil {
+				s.Problems = append(s.Problems, Problem{o.Locate(""), o.String() + " is there already, from " + place(first)})
+				continue
+			}
+			s.byRef[n] = o
 		}
-		s.byRef[n] = o
 		s.objects = append(s.objects, o)
 	}
-	slices.SortStableFunc(s.objects, func(a, b *Object) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Group(), b.Group()), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-	})
+	if !slices.IsSortedFunc(s.objects, before) { // as those of a saved file are
+		slices.SortStableFunc(s.objects, before)
+	}
 	for _, o := range s.objects {
 		s.byKind[kindOf(o)] = append(s.byKind[kindOf(o)], o)
 	}
 	return s
 }
+
+// unnamed reports whether an object has no name yet, as one that is to get one by
+// generateName, or none at all, as a component's configuration.
+func unnamed(o *Object) bool { return o.Name == "" || strings.HasSuffix(o.Name, "*") }
 
 func place(o *Object) string {
 	if at := o.Locate(""); at.File != "" {

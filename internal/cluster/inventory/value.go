@@ -57,3 +57,12 @@ func fillNil(m map[string]any, key string, value any) {
 		m[key] = value
 	}
 }
+
+// dropEmpty takes away fields that are empty objects.
+func dropEmpty(m map[string]any, keys ...string) {
+	for _, key := range keys {
+		if v, ok := m[key].(map[string]any); ok && len(v) == 0 {
+			delete(m, key)
+		}
+	}
+}

@@ -98,6 +98,12 @@ func Locate(root *yaml.Node, path string) (line, column int) {
 	return at.Line, at.Column
 }
 
+// Line gives the line of Locate.
+func Line(root *yaml.Node, path string) int {
+	line, _ := Locate(root, path)
+	return line
+}
+
 // CutStep cuts the first step off a field path: a name, or what is in brackets.
 func CutStep(path string) (step string, indexed bool, rest string) {
 	path = strings.TrimPrefix(path, ".")

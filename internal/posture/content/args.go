@@ -2,6 +2,7 @@ package content
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -53,4 +54,24 @@ func flags(container map[string]any) []any {
 		list[i] = w
 	}
 	return list
+}
+
+// flagWord gives the path, below a container, of the word that sets a flag: of the
+// last one, which counts. It is "" where the flag is not there.
+func flagWord(container map[string]any, flag string) string {
+	at := ""
+	for _, field := range []string{"command", "args"} {
+		list, _ := container[field].([]any)
+		for i, w := range list {
+			s, _ := w.(string)
+			name := strings.TrimPrefix(strings.TrimPrefix(s, "-"), "-")
+			if name == s {
+				continue
+			}
+			if name, _, _ = strings.Cut(name, "="); strings.ReplaceAll(name, "_", "-") == flag {
+				at = field + "[" + strconv.Itoa(i) + "]"
+			}
+		}
+	}
+	return at
 }

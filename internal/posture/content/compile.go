@@ -7,8 +7,10 @@ import (
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/ast"
+	"github.com/google/cel-go/common/decls"
 	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/apiserver/pkg/cel/environment"
+	"k8s.io/apiserver/pkg/cel/library"
 )
 
 // need says which parts of variables an expression reads, so that the others are
@@ -32,21 +34,47 @@ var variableNames = map[string]need{ //nolint:gochecknoglobals // constant
 // program is one expression. It is planned when it is first run: an expression
 // that never fails needs no message.
 type program struct {
-	plan  func() (cel.Program, error)
-	needs need
+	// plan counts the cost of a run and ends it at the API server's limit; quick does
+	// not, which takes a quarter of the time. See evaluation.program.
+	plan, quick func() (cel.Program, error)
+	needs       need
+	depth       int  // of macros in macros
+	splits      bool // it makes lists of texts
 }
 
+// environments are one environment twice: counted has the cost of runs.
+type environments struct{ counted, quick *cel.Env }
+
 // environs makes the environment of a scope once.
-var environs = func() map[Scope]func() (*cel.Env, error) { //nolint:gochecknoglobals // constant, made when first used
-	out := map[Scope]func() (*cel.Env, error){}
+var environs = func() map[Scope]func() (environments, error) { //nolint:gochecknoglobals // constant, made when first used
+	out := map[Scope]func() (environments, error){}
 	for s := ScopeObject; s <= ScopeContainerList; s++ {
-		out[s] = sync.OnceValues(func() (*cel.Env, error) { return environ(s) })
+		out[s] = sync.OnceValues(func() (environments, error) { return environ(s) })
 	}
 	return out
 }()
 
+// quick is the same environment without the cost of a run.
+func quick(env *cel.Env) (*cel.Env, error) {
+	out, err := cel.NewCustomEnv(cel.CustomTypeAdapter(sorted{env.CELTypeAdapter()}), cel.CustomTypeProvider(env.CELTypeProvider()), cel.OptionalTypes())
+	if err != nil {
+		return nil, fmt.Errorf("make the CEL environment: %w", err)
+	}
+	known := out.Functions()
+	var rest []*decls.FunctionDecl
+	for name, f := range env.Functions() {
+		if _, ok := known[name]; !ok {
+			rest = append(rest, f)
+		}
+	}
+	if out, err = out.Extend(cel.FunctionDecls(rest...)); err != nil {
+		return nil, fmt.Errorf("make the CEL environment: %w", err)
+	}
+	return out, nil
+}
+
 // environ declares what the API server's libraries and a scope give.
-func environ(s Scope) (*cel.Env, error) {
+func environ(s Scope) (environments, error) {
 	vars := []cel.EnvOption{
 		cel.Variable("object", cel.DynType),
 		cel.Variable("variables", cel.MapType(cel.StringType, cel.DynType)),
@@ -61,9 +89,15 @@ func environ(s Scope) (*cel.Env, error) {
 		environment.VersionedOptions{IntroducedVersion: version.MajorMinor(1, 0), EnvOptions: vars},
 	)
 	if err != nil {
-		return nil, fmt.Errorf("make the CEL environment: %w", err)
+		return environments{}, fmt.Errorf("make the CEL environment: %w", err)
 	}
-	return set.NewExpressionsEnv(), nil
+	var out environments
+	base := set.NewExpressionsEnv()
+	if out.counted, err = base.Extend(cel.CustomTypeAdapter(sorted{base.CELTypeAdapter()})); err != nil {
+		return environments{}, fmt.Errorf("make the CEL environment: %w", err)
+	}
+	out.quick, err = quick(base)
+	return out, err
 }
 
 // compile checks one expression. component says whether variables.args is there.
@@ -72,7 +106,7 @@ func (c *Control) compile(text string, result *cel.Type) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	checked, issues := env.Compile(text)
+	checked, issues := env.counted.Compile(text)
 	if issues.Err() != nil {
 		return nil, issues.Err()
 	}
@@ -83,8 +117,52 @@ func (c *Control) compile(text string, result *cel.Type) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.reads.add(checked.NativeRep())
-	return &program{needs: needs, plan: sync.OnceValues(func() (cel.Program, error) { return env.Program(checked) })}, nil
+	tree := checked.NativeRep()
+	c.reads.add(tree)
+	p := &program{needs: needs}
+	p.depth, p.splits = loops(tree.Expr())
+	p.plan = sync.OnceValues(func() (cel.Program, error) { return env.counted.Program(checked) })
+	p.quick = sync.OnceValues(func() (cel.Program, error) {
+		return env.quick.Program(checked, cel.EvalOptions(cel.OptOptimize), cel.OptimizeRegex(library.FindRegexOptimization, library.FindAllRegexOptimization))
+	})
+	return p, nil
+}
+
+// loops gives how deep macros stand in macros, and whether lists are made of texts.
+func loops(e ast.Expr) (depth int, splits bool) {
+	in := func(inner ...ast.Expr) {
+		for _, e := range inner {
+			d, s := loops(e)
+			depth, splits = max(depth, d), splits || s
+		}
+	}
+	switch e.Kind() { //nolint:exhaustive // the others hold nothing
+	case ast.CallKind:
+		c := e.AsCall()
+		if c.IsMemberFunction() {
+			in(c.Target())
+		}
+		in(c.Args()...)
+		switch c.FunctionName() {
+		case "split", "findAll", "range", "lists.range", "charAt", "flatten", "replace":
+			splits = true
+		}
+	case ast.ComprehensionKind:
+		c := e.AsComprehension()
+		in(c.AccuInit(), c.LoopCondition(), c.LoopStep(), c.Result())
+		depth++
+		in(c.IterRange())
+	case ast.ListKind:
+		in(e.AsList().Elements()...)
+	case ast.MapKind:
+		for _, entry := range e.AsMap().Entries() {
+			in(entry.AsMapEntry().Key(), entry.AsMapEntry().Value())
+		}
+	case ast.SelectKind:
+		in(e.AsSelect().Operand())
+	default:
+	}
+	return depth, splits
 }
 
 // inspect finds what an expression reads, and refuses what could not be exported.
@@ -98,7 +176,7 @@ func (c *Control) inspect(tree *ast.AST) (need, error) {
 	}
 	selected := map[int64]bool{} // the idents "variables" that stand before a dot
 	ast.PreOrderVisit(tree.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
-		switch e.Kind() {
+		switch e.Kind() { //nolint:exhaustive // the others name nothing
 		case ast.SelectKind:
 			of := e.AsSelect().Operand()
 			if of.Kind() == ast.IdentKind && of.AsIdent() == "variables" {

@@ -3,6 +3,7 @@
 package content
 
 import (
+	"maps"
 	"path"
 
 	"bulwark.dev/bulwark"
@@ -25,6 +26,9 @@ type Control struct {
 	When, NotApplicable, Check, Message string
 	// Field is what failed, relative to the part that is judged.
 	Field string
+	// Flag, where set, names the flag of a component that failed: its word in the
+	// container's command or arguments, or the container where it is not there.
+	Flag string
 	// Parameters are the names with their defaults, as JSON values.
 	Parameters map[string]any
 	Fix        []Fix
@@ -110,9 +114,7 @@ func (c *Control) With(params map[string]any) (*Control, error) {
 	out := *c
 	out.memo = &memo{} // what it said was said of the other values
 	out.params = make(map[string]any, len(c.params))
-	for k, v := range c.params {
-		out.params[k] = v
-	}
+	maps.Copy(out.params, c.params)
 	for k, v := range params {
 		was, ok := c.params[k]
 		if !ok {
@@ -126,26 +128,20 @@ func (c *Control) With(params map[string]any) (*Control, error) {
 	return &out, nil
 }
 
-// component reports whether a container runs the command that the control is for.
-func (a *AppliesTo) component(spec map[string]any) bool {
+// command gives the last path element of the command that a container runs, and of
+// what hyperkube is told to run.
+func command(spec map[string]any) string {
 	words, _ := spec["command"].([]any)
 	if len(words) == 0 {
 		words, _ = spec["args"].([]any)
 	}
-	for i, w := range words {
+	for _, w := range words {
 		s, _ := w.(string)
-		switch path.Base(s) {
-		case a.Component:
-			return true
-		case "hyperkube":
-			if i > 0 {
-				return false
-			}
-		default:
-			return false
+		if base := path.Base(s); base != "hyperkube" {
+			return base
 		}
 	}
-	return false
+	return ""
 }
 
 // Edits gives the fix of a part of an object with absolute fields; at is the path

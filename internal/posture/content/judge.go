@@ -1,16 +1,10 @@
 package content
 
 import (
-	"fmt"
-	"hash/fnv"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 
 	"github.com/google/cel-go/cel"
-	"github.com/google/cel-go/common/types"
-	"k8s.io/apimachinery/pkg/util/json"
 	apicel "k8s.io/apiserver/pkg/apis/cel"
 
 	"bulwark.dev/bulwark"
@@ -28,14 +22,7 @@ func (c *Control) Applies(s *control.Subject) bool {
 	case a.Pods:
 		return len(s.Pods) > 0
 	case a.Component != "":
-		for i := range s.Pods {
-			for _, k := range s.ContainersOf(i) {
-				if a.component(k.Spec) {
-					return true
-				}
-			}
-		}
-		return false
+		return len(s.Pods) > 0 && slices.Contains(prepare(s).commands, a.Component)
 	}
 	for _, k := range a.Kinds {
 		if k.Kind == s.Object.Kind && k.Group == s.Object.Group() {
@@ -132,7 +119,7 @@ func (e *evaluation) object() {
 		}
 		for k := range all {
 			if c.AppliesTo.Component != "" {
-				if !c.AppliesTo.component(all[k].Spec) {
+				if command(all[k].Spec) != c.AppliesTo.Component {
 					continue
 				}
 				if c.needs&needArgs != 0 {
@@ -262,6 +249,9 @@ func (e *evaluation) take(s *said, at, name string) {
 		r := control.Result{Verdict: o.verdict, Field: where, Container: name, Key: e.name(name, o.id), Message: o.message, Reason: o.reason}
 		if o.verdict == bulwark.VerdictFail {
 			r.Field, r.Fix = join(where, e.c.Field), e.c.Edits(where)
+			if container, ok := e.container.(map[string]any); ok && e.c.Flag != "" {
+				r.Field = join(where, flagWord(container, e.c.Flag))
+			}
 		}
 		if !slices.ContainsFunc(e.out, func(o control.Result) bool { return o.Field == r.Field && o.Key == r.Key && o.Verdict == r.Verdict }) {
 			e.out = append(e.out, r)
@@ -299,42 +289,6 @@ func nameOf(m map[string]any) string {
 	return s
 }
 
-// walk finds the elements of a list, or of lists in lists.
-func (e *evaluation) walk(v any, steps []step) {
-	switch {
-	case len(steps) == 0:
-		e.item = v
-		e.part()
-	case v == nil:
-	case steps[0].all:
-		list, ok := v.([]any)
-		if !ok {
-			e.unknown(e.path(len(e.c.list)-len(steps)), "a list is expected here")
-			return
-		}
-		for i, el := range list {
-			e.index, e.chain = append(e.index, i), append(e.chain, el)
-			e.walk(el, steps[1:])
-			e.index, e.chain = e.index[:len(e.index)-1], e.chain[:len(e.chain)-1]
-		}
-	default:
-		m, ok := v.(map[string]any)
-		if !ok {
-			e.unknown(e.path(len(e.c.list)-len(steps)), "an object is expected here")
-			return
-		}
-		e.walk(m[steps[0].field], steps[1:])
-	}
-}
-
-// path gives the path of what is judged below the place, after n steps of the list.
-func (e *evaluation) path(n int) string {
-	if e.c.scope < ScopeObjectList {
-		return ""
-	}
-	return pathOf(e.c.list[:n], e.index)
-}
-
 // part judges one part.
 func (e *evaluation) part() {
 	c := e.c
@@ -366,124 +320,4 @@ func (e *evaluation) unknown(at, why string) {
 	if len(e.now.out) < most {
 		e.now.out = append(e.now.out, outcome{verdict: bulwark.VerdictUnknown, at: at, id: e.id(), reason: why, message: "cannot be judged: " + why})
 	}
-}
-
-// id tells the elements of a list apart by their names, so that it stays when
-// lists are reordered.
-func (e *evaluation) id() string {
-	var b strings.Builder
-	for _, el := range e.chain {
-		b.WriteString("/" + identity(el))
-	}
-	return b.String()
-}
-
-// name gives the key of a result: the same in a pod and in what made it.
-func (e *evaluation) name(container, id string) string {
-	prefix := ""
-	if len(e.s.Pods) > 1 && e.pod >= 0 {
-		prefix = e.s.Pods[e.pod].Path + ":"
-	}
-	switch e.c.scope {
-	case ScopeObject, ScopeObjectList:
-		prefix += "object"
-	case ScopePod, ScopePodList:
-		prefix += "pod"
-	case ScopeContainer, ScopeContainerList:
-		prefix += "container"
-	}
-	if container != "" {
-		prefix += " " + container
-	}
-	return prefix + id
-}
-
-// identity names an element of a list: by its name or what else tells it apart,
-// and what has nothing of that by what it holds.
-func identity(el any) string {
-	m, ok := el.(map[string]any)
-	if !ok {
-		return short(el)
-	}
-	for _, field := range []string{"name", "host", "path", "key", "mountPath", "containerPort", "port", "ip", "type"} {
-		switch v := m[field].(type) {
-		case string:
-			if v != "" {
-				return v
-			}
-		case int64:
-			return strconv.FormatInt(v, 10)
-		}
-	}
-	return short(el)
-}
-
-func short(v any) string {
-	text, err := json.Marshal(v)
-	if err != nil {
-		return ""
-	}
-	h := fnv.New64a()
-	_, _ = h.Write(text)
-	return strconv.FormatUint(h.Sum64(), 36)
-}
-
-// bool runs an expression. why is "" unless it could not be run.
-func (e *evaluation) bool(p *program) (ok bool, why string) {
-	out, why := e.run(p)
-	if why != "" {
-		return false, why
-	}
-	b, isBool := out.(types.Bool)
-	if !isBool {
-		return false, "the control gives no yes or no"
-	}
-	return bool(b), ""
-}
-
-func (e *evaluation) message() string {
-	out, why := e.run(e.c.msg)
-	text, ok := out.(types.String)
-	if why != "" || !ok {
-		return e.c.Title
-	}
-	s := string(text)
-	if limit := apicel.MaxEvaluatedMessageExpressionSizeBytes; len(s) > limit {
-		s = strings.ToValidUTF8(s[:limit], "") + "…"
-	}
-	return s
-}
-
-func (e *evaluation) run(p *program) (out any, why string) {
-	prg, err := p.plan()
-	if err != nil {
-		return nil, "the control cannot be run"
-	}
-	val, details, err := prg.Eval(e)
-	if cost := details.ActualCost(); cost != nil {
-		if *cost > e.budget {
-			e.budget = 0
-			return nil, "the object is too large for the control"
-		}
-		e.budget -= *cost
-	}
-	if err != nil {
-		return nil, reason(err)
-	}
-	return val, ""
-}
-
-// reason says why an expression cannot be run. Other texts of CEL may hold values
-// of the object, which may be secret.
-func reason(err error) string {
-	text := err.Error()
-	switch {
-	case strings.HasPrefix(text, "no such key: "):
-		return fmt.Sprintf("field %q is not there", strings.TrimPrefix(text, "no such key: "))
-	case strings.HasPrefix(text, "no such overload"):
-		return "a field is of an unexpected type"
-	case strings.Contains(text, "cost limit exceeded"):
-		return "the object is too large for the control"
-	}
-	return "a field has an unexpected value"
 }

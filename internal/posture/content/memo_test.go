@@ -28,7 +28,7 @@ func TestMemo(t *testing.T) {
 			objects = append(objects, e.Object)
 		}
 	}
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // G404: a test's choice
+	random := rand.New(rand.NewPCG(1, 2))
 	for range len(objects) / 4 {
 		o := clone(objects[random.IntN(len(objects))])
 		graft(random, o, objects[random.IntN(len(objects))])

@@ -13,9 +13,8 @@ import (
 	"strings"
 
 	"github.com/google/cel-go/cel"
-	utiljson "k8s.io/apimachinery/pkg/util/json"
-
 	yamlv3 "go.yaml.in/yaml/v3"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/yaml"
 
 	"bulwark.dev/bulwark"
@@ -38,6 +37,7 @@ type file struct {
 	Check         string                 `yaml:"check"`
 	Message       string                 `yaml:"message"`
 	Field         string                 `yaml:"field"`
+	Flag          string                 `yaml:"flag"`
 	Parameters    map[string]yamlv3.Node `yaml:"parameters"`
 	Fix           []struct {
 		Field  string      `yaml:"field"`
@@ -101,7 +101,7 @@ func Parse(name string, text []byte) (*Control, error) {
 	c := &Control{
 		meta: control.Meta{ID: f.ID, Title: f.Title, Category: f.Category, Why: f.Why, Remediation: f.Remediation, References: f.References},
 		File: name, AppliesTo: f.AppliesTo, Each: f.Each, When: f.When, NotApplicable: f.NotApplicable,
-		Check: f.Check, Message: f.Message, Field: f.Field, lines: lines(text),
+		Check: f.Check, Message: f.Message, Field: f.Field, Flag: f.Flag, lines: lines(text),
 	}
 	if err := c.describe(&f); err != nil {
 		return nil, err
@@ -217,27 +217,30 @@ func (c *Control) scopes() error {
 			return c.errorf("each", "the path begins with []")
 		}
 		if last := each[len(each)-1]; c.scope >= ScopeObjectList && !last.all {
-			c.list = append(c.list[:len(c.list):len(c.list)], step{index: -1, all: true})
+			c.list = append(slices.Clip(c.list), step{index: -1, all: true})
 		}
 	}
-	if _, err := relative(c.Field); err != nil {
+	if err := relative(c.Field); err != nil {
 		return c.errorf("field", "%w", err)
+	}
+	if c.Flag != "" && (c.AppliesTo.Component == "" || c.scope != ScopeContainer || c.Field != "") {
+		return c.errorf("flag", "only a control for a component, each container, without a field, can name one")
 	}
 	return nil
 }
 
-// relative reads a path below a part; it may begin with an index and has no [].
-func relative(text string) ([]step, error) {
+// relative checks a path below a part, which has no [].
+func relative(text string) error {
 	steps, err := parsePath(text)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, s := range steps {
 		if s.all {
-			return nil, fmt.Errorf("path %q: [] names no element", text)
+			return fmt.Errorf("path %q: [] names no element", text)
 		}
 	}
-	return steps, nil
+	return nil
 }
 
 // values reads what are JSON values: parameters, fixes and examples.
@@ -253,7 +256,7 @@ func (c *Control) values(f *file) error {
 	c.params = c.Parameters
 	for _, e := range f.Fix {
 		fix := Fix{Field: e.Field, Remove: e.Remove}
-		if _, err := relative(e.Field); err != nil {
+		if err := relative(e.Field); err != nil {
 			return c.errorf("fix", "%w", err)
 		}
 		if e.Remove == (e.Value.Kind != 0) {

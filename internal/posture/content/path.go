@@ -20,8 +20,7 @@ func parsePath(text string) ([]step, error) {
 	var out []step
 	rest := text
 	for rest != "" {
-		switch {
-		case rest[0] == '[':
+		if rest[0] == '[' {
 			inner, after, err := bracket(rest)
 			if err != nil {
 				return nil, fmt.Errorf("path %q: %w", text, err)
@@ -30,22 +29,22 @@ func parsePath(text string) ([]step, error) {
 			if len(out) == 1 && inner.field == "" {
 				return nil, fmt.Errorf("path %q begins with an index", text)
 			}
-		default:
-			if len(out) > 0 {
-				if rest[0] != '.' {
-					return nil, fmt.Errorf("path %q: a dot is missing before %q", text, rest)
-				}
-				rest = rest[1:]
-			}
-			end := strings.IndexAny(rest, ".[")
-			if end < 0 {
-				end = len(rest)
-			}
-			if end == 0 {
-				return nil, fmt.Errorf("path %q has an empty part", text)
-			}
-			out, rest = append(out, step{field: rest[:end], index: -1}), rest[end:]
+			continue
 		}
+		if len(out) > 0 {
+			if rest[0] != '.' {
+				return nil, fmt.Errorf("path %q: a dot is missing before %q", text, rest)
+			}
+			rest = rest[1:]
+		}
+		end := strings.IndexAny(rest, ".[")
+		if end < 0 {
+			end = len(rest)
+		}
+		if end == 0 {
+			return nil, fmt.Errorf("path %q has an empty part", text)
+		}
+		out, rest = append(out, step{field: rest[:end], index: -1}), rest[end:]
 	}
 	return out, nil
 }
@@ -70,7 +69,7 @@ func bracket(rest string) (step, string, error) {
 	if !ok || err != nil {
 		return step{}, "", fmt.Errorf("%q is no index", rest)
 	}
-	return step{index: int(n)}, after, nil //nolint:gosec // G115: read as 31 bits
+	return step{index: int(n)}, after, nil
 }
 
 // join puts a relative path after another.

@@ -73,7 +73,7 @@ func (r *reads) add(tree *ast.AST) {
 }
 
 func (r *reads) field(of ast.Expr, name string, known map[int64]bool) {
-	switch of.Kind() {
+	switch of.Kind() { //nolint:exhaustive // the others are looked into by field
 	case ast.IdentKind:
 		switch of.AsIdent() {
 		case "container":
@@ -126,7 +126,7 @@ func (r *reads) field(of ast.Expr, name string, known map[int64]bool) {
 // field gives the operand and the name, if e selects a field: a.b, has(a.b), a.?b,
 // a["b"] or a[?"b"].
 func field(e ast.Expr) (ast.Expr, string, bool) {
-	switch e.Kind() {
+	switch e.Kind() { //nolint:exhaustive // the others select nothing
 	case ast.SelectKind:
 		return e.AsSelect().Operand(), e.AsSelect().FieldName(), true
 	case ast.CallKind:
@@ -146,8 +146,11 @@ func field(e ast.Expr) (ast.Expr, string, bool) {
 
 // prepared is what all controls of content share about one object.
 type prepared struct {
-	object []uint64
-	pods   []preparedPod
+	longest  int      // list or object in it
+	text     int      // bytes of the longest string
+	commands []string // that its containers run
+	object   []uint64
+	pods     []preparedPod
 }
 
 type preparedPod struct {
@@ -177,10 +180,14 @@ func prepare(s *control.Subject) *prepared {
 		slots = slots[n:]
 		return out
 	}
+	p.measure(s.Content)
 	p.object = take(len(objectFields))
 	for i := range s.Pods {
 		pod := &p.pods[i]
 		pod.spec, pod.meta = take(len(podFields)+1), take(len(metaFields)+1)
+		for _, k := range s.ContainersOf(i) {
+			p.commands = append(p.commands, command(k.Spec))
+		}
 		pod.containers = make([]preparedContainer, len(s.ContainersOf(i)))
 		for k := range pod.containers {
 			pod.containers[k].hashes = take(len(containerFields) + 1)
@@ -188,6 +195,24 @@ func prepare(s *control.Subject) *prepared {
 	}
 	s.Prepared = p
 	return p
+}
+
+// measure finds the longest list and string.
+func (p *prepared) measure(v any) {
+	switch v := v.(type) {
+	case string:
+		p.text = max(p.text, len(v))
+	case []any:
+		p.longest = max(p.longest, len(v))
+		for _, e := range v {
+			p.measure(e)
+		}
+	case map[string]any:
+		p.longest = max(p.longest, len(v))
+		for _, e := range v {
+			p.measure(e)
+		}
+	}
 }
 
 // sum mixes the hashes of the fields that mask names; slots keep them.

@@ -66,7 +66,8 @@ type Subject struct {
 	typed []*Typed
 }
 
-// Typed is a pod specification in the API's own types.
+// Typed is a pod specification in the API's own types, with the fields that the Pod
+// Security Standards look at: the others cost more than all checks.
 type Typed struct {
 	Metadata metav1.ObjectMeta
 	Spec     corev1.PodSpec
@@ -97,13 +98,45 @@ func (s *Subject) Typed(i int) *Typed {
 	if s.typed[i] == nil {
 		t := &Typed{}
 		s.typed[i] = t
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(s.Pods[i].Spec, &t.Spec); err != nil {
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(reduced(s.Pods[i].Spec), &t.Spec); err != nil {
 			t.Err = fmt.Errorf("read pod specification %s: %w", s.Pods[i].Path, err)
-		} else if err := runtime.DefaultUnstructuredConverter.FromUnstructured(s.Pods[i].Metadata, &t.Metadata); err != nil {
+		} else if err := runtime.DefaultUnstructuredConverter.FromUnstructured(only(s.Pods[i].Metadata, "annotations"), &t.Metadata); err != nil {
 			t.Err = fmt.Errorf("read pod metadata %s: %w", s.Pods[i].MetadataPath, err)
 		}
 	}
 	return s.typed[i]
+}
+
+func reduced(spec map[string]any) map[string]any {
+	out := only(spec, "securityContext", "hostNetwork", "hostPID", "hostIPC", "hostUsers", "os", "volumes")
+	for _, kind := range []string{"initContainers", "containers", "ephemeralContainers"} {
+		list, ok := spec[kind].([]any)
+		if !ok {
+			if spec[kind] != nil {
+				out[kind] = spec[kind] // of a wrong type, which has to be said
+			}
+			continue
+		}
+		less := make([]any, len(list))
+		for i, c := range list {
+			less[i] = c
+			if m, ok := c.(map[string]any); ok {
+				less[i] = only(m, "name", "securityContext", "ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle")
+			}
+		}
+		out[kind] = less
+	}
+	return out
+}
+
+func only(m map[string]any, fields ...string) map[string]any {
+	out := make(map[string]any, len(fields))
+	for _, f := range fields {
+		if v, ok := m[f]; ok {
+			out[f] = v
+		}
+	}
+	return out
 }
 
 // ContainersOf gives the containers of Pods[i].

@@ -67,9 +67,19 @@ func TestMatch(t *testing.T) {
 		pattern, text string
 		want          bool
 	}{
-		{"web", "web", true}, {"web", "webs", false}, {"web*", "web", true}, {"web-*", "web-1", true}, {"*-db", "a-db", true},
-		{"a*b*c", "aXbYc", true}, {"a*b*c", "aXcYb", false}, {"*", "", true}, {"", "", true}, {"", "a", false}, {"**", "x", true},
-		{"spec.containers[*].image", "spec.containers[12].image", true}, {"spec.containers[*].image", "spec.containers[12].name", false},
+		{"web", "web", true},
+		{"web", "webs", false},
+		{"web*", "web", true},
+		{"web-*", "web-1", true},
+		{"*-db", "a-db", true},
+		{"a*b*c", "aXbYc", true},
+		{"a*b*c", "aXcYb", false},
+		{"*", "", true},
+		{"", "", true},
+		{"", "a", false},
+		{"**", "x", true},
+		{"spec.containers[*].image", "spec.containers[12].image", true},
+		{"spec.containers[*].image", "spec.containers[12].name", false},
 		{strings.Repeat("a*", 50) + "b", strings.Repeat("a", 5000), false}, // no blow-up
 	}
 	for _, tt := range tests {

@@ -23,8 +23,10 @@ const (
 type locks struct {
 	// by what they are attached to; section is the name of a rule or listener.
 	at map[lock]access
-	// istio are those that are in force at pods.
-	istio []istioLock
+	// istio are those that are in force at pods, and guarded the lists of workloads
+	// (see service.list) of which each has one.
+	istio   []istioLock
+	guarded map[**workload]bool
 	// auth are objects that a route's filter or annotation may name and that ask
 	// for credentials.
 	auth map[target]bool
@@ -39,10 +41,15 @@ type istioLock struct {
 
 func authKinds() []Kind {
 	return []Kind{
-		{"bulwark.dev", "SecurityPolicy"}, {"gateway.envoyproxy.io", "SecurityPolicy"},
-		{"security.istio.io", "AuthorizationPolicy"}, {"kuadrant.io", "AuthPolicy"},
-		{"traefik.io", "Middleware"}, {"traefik.containo.us", "Middleware"}, {"configuration.konghq.com", "KongPlugin"},
+		{"bulwark.dev", "SecurityPolicy"},
+		{"gateway.envoyproxy.io", "SecurityPolicy"},
+		{"security.istio.io", "AuthorizationPolicy"},
+		{"kuadrant.io", "AuthPolicy"},
+		{"traefik.io", "Middleware"},
+		{"traefik.containo.us", "Middleware"},
+		{"configuration.konghq.com", "KongPlugin"},
 		{gatewayGroup, "Gateway"},
+		{gatewayGroup, "ListenerSet"},
 	}
 }
 
@@ -51,13 +58,37 @@ func (ix *Index) authentication() *locks {
 		out := &locks{at: map[lock]access{}, auth: map[target]bool{}}
 		for _, k := range authKinds() {
 			for _, o := range ix.Kind(k.Group, k.Kind) {
-				if k.Kind != "Gateway" {
+				if k.Group != gatewayGroup {
 					out.read(o, ix.content(o))
 				}
 			}
 		}
+		out.guard(ix)
 		return out
 	})
+}
+
+// guard finds the Services all of whose pods ask for credentials through the mesh.
+func (l *locks) guard(ix *Index) {
+	if len(l.istio) == 0 {
+		return
+	}
+	held := map[*workload]bool{}
+	for _, one := range l.istio {
+		for name, crowd := range ix.workloads().spaces {
+			if one.namespace == "" || one.namespace == name {
+				for _, w := range crowd.find(&one.pods) {
+					held[w] = true
+				}
+			}
+		}
+	}
+	l.guarded = map[**workload]bool{}
+	for _, s := range ix.services().all {
+		if _, known := l.guarded[s.list()]; !known && s.list() != nil {
+			l.guarded[s.list()] = !slices.ContainsFunc(s.pods, func(w *workload) bool { return !held[w] })
+		}
+	}
 }
 
 func (l *locks) read(o *inventory.Object, content map[string]any) {
@@ -177,7 +208,7 @@ func (l *locks) of(ix *Index, r *route, rule *routeRule) access {
 			return a
 		}
 	}
-	if a, ok := l.ofParents(r); a != accessUnsaid {
+	if a, ok := l.ofParents(ix, r); a != accessUnsaid {
 		return a
 	} else if there || ok {
 		return accessProven // a policy that lists no credentials admits nobody
@@ -189,11 +220,18 @@ func (l *locks) of(ix *Index, r *route, rule *routeRule) access {
 }
 
 // ofParents gives the weakest of what holds at the route's Gateways.
-func (l *locks) ofParents(r *route) (weakest access, there bool) {
+func (l *locks) ofParents(ix *Index, r *route) (weakest access, there bool) {
 	for i, p := range r.parents {
 		one, known := accessUnsaid, false
-		for _, section := range []string{p.section, ""} {
-			a, ok := l.at[lock{p.group, p.kind, p.namespace, p.name, section}]
+		asked := []lock{{p.group, p.kind, p.namespace, p.name, p.section}, {p.group, p.kind, p.namespace, p.name, ""}}
+		if p.kind == "ListenerSet" {
+			if o := ix.find(p.group, p.kind, p.namespace, p.name); o != nil {
+				up := fields(ix.content(o), "spec", "parentRef")
+				asked = append(asked, lock{gatewayGroup, cmp.Or(text(up, "kind"), "Gateway"), cmp.Or(text(up, "namespace"), p.namespace), text(up, "name"), ""})
+			}
+		}
+		for _, at := range asked {
+			a, ok := l.at[at]
 			known = known || ok
 			if one == accessUnsaid {
 				one = a
@@ -213,17 +251,8 @@ func (l *locks) atPods(ix *Index, rule *routeRule) bool {
 		return false
 	}
 	for _, b := range rule.backends {
-		s := ix.service(b.namespace, b.name)
-		if s == nil || len(s.pods) == 0 {
+		if s := ix.service(b.namespace, b.name); s == nil || s.list() == nil || !l.guarded[s.list()] {
 			return false
-		}
-		for _, w := range s.pods {
-			guards := func(one istioLock) bool {
-				return (one.namespace == "" || one.namespace == w.namespace) && one.pods.matches(w.labels)
-			}
-			if !slices.ContainsFunc(l.istio, guards) {
-				return false
-			}
 		}
 	}
 	return len(rule.backends) > 0
@@ -242,7 +271,7 @@ func (r *route) noted(l *locks) bool {
 	case r.notes["haproxy.org/auth-type"] != "", r.notes["haproxy-ingress.github.io/auth-secret"] != "", r.notes["haproxy-ingress.github.io/auth-url"] != "":
 		return true
 	}
-	for _, m := range strings.Split(r.notes["traefik.ingress.kubernetes.io/router.middlewares"], ",") {
+	for m := range strings.SplitSeq(r.notes["traefik.ingress.kubernetes.io/router.middlewares"], ",") {
 		// Traefik writes namespace-name@kubernetescrd.
 		m, _, _ = strings.Cut(strings.TrimSpace(m), "@")
 		for t := range l.auth {
@@ -251,7 +280,7 @@ func (r *route) noted(l *locks) bool {
 			}
 		}
 	}
-	for _, p := range strings.Split(r.notes["konghq.com/plugins"], ",") {
+	for p := range strings.SplitSeq(r.notes["konghq.com/plugins"], ",") {
 		if l.auth[target{"KongPlugin", r.namespace, strings.TrimSpace(p)}] {
 			return true
 		}

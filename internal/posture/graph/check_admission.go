@@ -19,8 +19,12 @@ func webhookKinds() []Kind {
 // engineKinds are the objects by which other policy engines guard pods.
 func engineKinds() []Kind {
 	return []Kind{
-		{admissionGroup, "ValidatingAdmissionPolicyBinding"}, {"kyverno.io", "ClusterPolicy"}, {"kyverno.io", "Policy"}, {"policies.kyverno.io", "ValidatingPolicy"},
-		{"templates.gatekeeper.sh", "ConstraintTemplate"}, {"policies.kubewarden.io", "ClusterAdmissionPolicy"},
+		{admissionGroup, "ValidatingAdmissionPolicyBinding"},
+		{"kyverno.io", "ClusterPolicy"},
+		{"kyverno.io", "Policy"},
+		{"policies.kyverno.io", "ValidatingPolicy"},
+		{"templates.gatekeeper.sh", "ConstraintTemplate"},
+		{"policies.kubewarden.io", "ClusterAdmissionPolicy"},
 	}
 }
 
@@ -74,6 +78,9 @@ var _ = add(Check{
 		}
 		field := `metadata.labels["` + podSecurity + `enforce"]`
 		r := fail(field, what+", and no policy engine is "+ix.here())
+		if o.Kind != "Namespace" {
+			r.Severity = ix.missing(bulwark.SeverityHigh) // its labels may well be set elsewhere
+		}
 		if o.Kind == "Namespace" && level == "" {
 			r.Fix = []bulwark.Edit{{Field: field, Value: "baseline"}}
 		}

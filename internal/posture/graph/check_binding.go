@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -32,7 +33,7 @@ var _ = add(Check{
 			case ix.book().Role(b) != nil, builtin(b.RoleName) && !ix.Facts.Live:
 				emit(o, pass())
 			default:
-				r := fail("roleRef", b.RoleKind+" "+b.RoleName+" is not "+ix.here())
+				r := fail("roleRef", roleName(b)+" is not "+ix.here())
 				r.Severity = ix.missing(bulwark.SeverityLow)
 				emit(o, r)
 			}
@@ -63,17 +64,17 @@ var _ = add(Check{
 				if s.Kind != rbacv1.ServiceAccountKind {
 					continue
 				}
-				message := ""
+				message, namespace := "", cmp.Or(s.Namespace, b.Ref.Namespace)
 				switch {
-				case s.Namespace == "":
+				case namespace == "":
 					message = "ServiceAccount " + s.Name + " has no namespace, so it is nobody"
-				case s.Name != "default" && ix.find("", "ServiceAccount", s.Namespace, s.Name) == nil:
-					message = "ServiceAccount " + s.Namespace + "/" + s.Name + " is not " + ix.here()
+				case s.Name != "default" && ix.find("", "ServiceAccount", namespace, s.Name) == nil:
+					message = "ServiceAccount " + namespace + "/" + s.Name + " is not " + ix.here()
 				}
 				if message != "" {
 					bad = true
 					r := fail(item("subjects", i), message)
-					r.Key, r.Severity = s.Namespace+"/"+s.Name, ix.missing(bulwark.SeverityMedium)
+					r.Key, r.Severity = namespace+"/"+s.Name, ix.missing(bulwark.SeverityMedium)
 					emit(o, r)
 				}
 			}
@@ -185,4 +186,12 @@ func aggregated(labels map[string]string) bool {
 		}
 	}
 	return false
+}
+
+// roleName names the role of a binding.
+func roleName(b *rights.Binding) string {
+	if b.RoleKind == "Role" {
+		return "Role " + strings.TrimPrefix(b.Ref.Namespace+"/", "/") + b.RoleName
+	}
+	return b.RoleKind + " " + b.RoleName
 }

@@ -4,19 +4,19 @@ import (
 	"slices"
 	"strings"
 
+	rbacv1 "k8s.io/api/rbac/v1"
+
 	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/internal/cluster/inventory"
 	"bulwark.dev/bulwark/internal/posture/control"
 	"bulwark.dev/bulwark/internal/posture/graph/rights"
-
-	rbacv1 "k8s.io/api/rbac/v1"
 )
 
 // flag gives the last value of a flag in a command line; ok says that it is there.
 func flag(args []string, name string) (value string, ok bool) {
 	for i, a := range args {
-		a = strings.TrimPrefix(a, "-")
-		if !strings.HasPrefix(a, "-") && i == 0 {
+		a, dashed := strings.CutPrefix(a, "-")
+		if !dashed {
 			continue
 		}
 		a = strings.TrimPrefix(a, "-")

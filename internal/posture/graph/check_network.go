@@ -1,6 +1,8 @@
 package graph
 
 import (
+	"cmp"
+
 	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/internal/cluster/inventory"
 	"bulwark.dev/bulwark/internal/posture/control"
@@ -33,12 +35,7 @@ func perNamespace(judge func(ix *Index, name string, o *inventory.Object) contro
 
 // unclear gives a policy in force in a namespace that cannot be understood, or "".
 func (p *policies) unclear(namespace string) string {
-	for _, one := range p.all {
-		if one.bad != "" && (one.namespace == namespace || one.namespace == "") {
-			return one.obj.String() + " cannot be understood: " + one.bad
-		}
-	}
-	return ""
+	return cmp.Or(p.murky[namespace], p.murky[""])
 }
 
 func withoutPolicy(direction string, of func(*policies) map[*workload]*policy) func(*Index, emitter) {
@@ -59,7 +56,7 @@ func withoutPolicy(direction string, of func(*policies) map[*workload]*policy) f
 		if why := nets.unclear(name); why != "" {
 			return unknown(why)
 		}
-		return fail("", "namespace "+name+": "+itoa(own)+" workloads and no policy "+ix.here()+" that limits "+direction, podRefs(crowd.pods)...)
+		return fail("", "namespace "+name+": "+count(own, "workload")+" and no policy "+ix.here()+" that limits "+direction, podRefs(crowd.pods)...)
 	})
 }
 
@@ -174,7 +171,7 @@ var _ = add(Check{
 			switch {
 			case p.bad != "":
 				emit(p.obj, unknown(p.bad))
-			case p.whole() || len(p.picked) > 0:
+			case p.whole() || p.picks:
 				emit(p.obj, pass())
 			default:
 				r := fail(selectorField(p), "no pod "+ix.here()+" has the labels "+p.pods.String())
@@ -240,9 +237,9 @@ var _ = add(Check{
 				}
 				where := p.namespace
 				if spaces != nil {
-					where = "\x00" + n.String()
+					where = "\x00" + n.id()
 				}
-				id := where + "\x00" + s.String()
+				id := where + "\x00" + s.id()
 				found, seen := known[id]
 				if !seen {
 					found = ix.anybody(p.namespace, spaces != nil, &n, &s)
@@ -250,12 +247,18 @@ var _ = add(Check{
 				}
 				if !found {
 					bad = true
-					what := "pods with " + s.String()
-					if spaces != nil {
-						what += " in namespaces with " + n.String()
+					what := "pod with " + s.String()
+					switch {
+					case spaces != nil && s.everything():
+						what = "namespace with " + n.String()
+					case spaces != nil:
+						what += " in a namespace with " + n.String()
 					}
 					r := fail(field, direction+" rule: no "+what+" "+ix.here())
-					r.Key, r.Severity = direction+" "+what, ix.missing(bulwark.SeverityLow)
+					r.Key, r.Severity = direction+" "+what, bulwark.SeverityLow
+					if !ix.Facts.Live && spaces != nil {
+						r.Severity = bulwark.SeverityInfo // files seldom hold what runs in other namespaces
+					}
 					emit(p.obj, r)
 				}
 			})

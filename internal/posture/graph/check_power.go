@@ -9,9 +9,12 @@ import (
 // powerKinds are what the rights of a workload rest on, and what makes them worse.
 func powerKinds() []Kind { return append(exposureReads(rbacKinds()...), Kind{"", "ServiceAccount"}) }
 
-var _ = func() (none struct{}) {
+var _ = addPowers()
+
+// addPowers adds one check for each power.
+func addPowers() (n int) {
 	for _, p := range powers() {
-		add(Check{
+		n = add(Check{
 			Meta: control.Meta{
 				ID: p.id, Title: p.title, Severity: p.severity, Category: "rbac", Why: p.why, Remediation: p.fix, References: []string{rbacDocs},
 			},
@@ -19,8 +22,8 @@ var _ = func() (none struct{}) {
 			Judge: judgePower(p),
 		})
 	}
-	return none
-}()
+	return n
+}
 
 var _ = add(Check{
 	Meta: control.Meta{
@@ -107,12 +110,12 @@ var _ = add(Check{
 			switch run := running[name]; {
 			case len(grants) > 0 && len(run) > 0:
 				g := grants[0]
-				r = fail("", run[0].obj.String()+" and whatever else names no ServiceAccount in "+name+" has "+itoa(len(grants))+" rules; one: "+g.Text(), append(podRefs(run), g.Binding.Ref, g.Role.Ref)...)
+				r = fail("", run[0].obj.String()+" and whatever else names no ServiceAccount in "+name+" has "+count(len(grants), "rule")+"; one: "+g.Text(), append(podRefs(run), g.Binding.Ref, g.Role.Ref)...)
 				if _, all := rights.AllOf(grants); all {
 					r.Severity = bulwark.SeverityCritical
 				}
 			case len(grants) > 0:
-				r = fail("", "whatever names no ServiceAccount in "+name+" would have "+itoa(len(grants))+" rules; one: "+grants[0].Text(), grants[0].Binding.Ref, grants[0].Role.Ref)
+				r = fail("", "whatever names no ServiceAccount in "+name+" would have "+count(len(grants), "rule")+"; one: "+grants[0].Text(), grants[0].Binding.Ref, grants[0].Role.Ref)
 				r.Severity = bulwark.SeverityMedium
 			}
 			r.Key = "default of " + name

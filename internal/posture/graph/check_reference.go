@@ -9,31 +9,39 @@ import (
 	"bulwark.dev/bulwark/internal/posture/control"
 )
 
-// made reports whether something that will make a Secret is there: an operator
-// that brings it from elsewhere.
-func (ix *Index) made(t target) bool {
-	for _, k := range []Kind{
-		{"external-secrets.io", "ExternalSecret"}, {"bitnami.com", "SealedSecret"}, {"cert-manager.io", "Certificate"},
-		{"secrets.hashicorp.com", "VaultStaticSecret"}, {"secrets.hashicorp.com", "VaultDynamicSecret"}, {"secrets-store.csi.x-k8s.io", "SecretProviderClass"},
-	} {
-		for _, o := range ix.in(k.Group, k.Kind, t.namespace) {
-			if o.Name == t.name {
-				return true
-			}
-			content := ix.content(o)
-			for _, path := range [][]string{{"spec", "target", "name"}, {"spec", "secretName"}, {"spec", "destination", "name"}, {"spec", "template", "metadata", "name"}} {
-				if text(content, path...) == t.name {
-					return true
+// makerKinds are the objects of operators that bring Secrets from elsewhere.
+func makerKinds() []Kind {
+	return []Kind{
+		{"external-secrets.io", "ExternalSecret"},
+		{"bitnami.com", "SealedSecret"},
+		{"cert-manager.io", "Certificate"},
+		{"secrets.hashicorp.com", "VaultStaticSecret"},
+		{"secrets.hashicorp.com", "VaultDynamicSecret"},
+		{"secrets-store.csi.x-k8s.io", "SecretProviderClass"},
+	}
+}
+
+// made gives the Secrets that an operator will bring.
+func (ix *Index) made() map[target]bool {
+	return ix.brought.get(func() map[target]bool {
+		out := map[target]bool{}
+		for _, k := range makerKinds() {
+			for _, o := range ix.Kind(k.Group, k.Kind) {
+				put := func(name string) { out[target{"Secret", space(o), name}] = name != "" }
+				content := ix.content(o)
+				if k.Group != "cert-manager.io" {
+					put(o.Name)
 				}
-			}
-			for _, s := range list(content, "spec", "secretObjects") {
-				if text(s, "secretName") == t.name {
-					return true
+				for _, path := range [][]string{{"spec", "target", "name"}, {"spec", "secretName"}, {"spec", "destination", "name"}, {"spec", "template", "metadata", "name"}} {
+					put(text(content, path...))
+				}
+				for _, s := range list(content, "spec", "secretObjects") {
+					put(text(s, "secretName"))
 				}
 			}
 		}
-	}
-	return false
+		return out
+	})
 }
 
 // absent judges the references of workloads to Secrets or ConfigMaps.
@@ -47,7 +55,7 @@ func absent(kind string) func(*Index, emitter) {
 					continue
 				}
 				seen[u.name], asked = true, true
-				known := ix.find("", kind, u.namespace, u.name) != nil || kind == "ConfigMap" && u.name == "kube-root-ca.crt" || kind == "Secret" && ix.made(u.target)
+				known := ix.find("", kind, u.namespace, u.name) != nil || kind == "ConfigMap" && u.name == "kube-root-ca.crt" || kind == "Secret" && ix.made()[u.target]
 				if known {
 					continue
 				}
@@ -69,8 +77,7 @@ var _ = add(Check{
 		Why:         "The pods do not start, and whoever may create a Secret of that name decides what they are given.",
 		Remediation: "Create the Secret, name the one that was meant, or mark the reference optional.",
 	},
-	Reads: []Kind{{"", "Secret"}, {"external-secrets.io", "ExternalSecret"}, {"bitnami.com", "SealedSecret"}, {"cert-manager.io", "Certificate"}, {"secrets.hashicorp.com", "VaultStaticSecret"}, {"secrets.hashicorp.com", "VaultDynamicSecret"}, {"secrets-store.csi.x-k8s.io", "SecretProviderClass"}},
-	Pods:  true, Absence: true, Judge: absent("Secret"),
+	Reads: append(makerKinds(), Kind{"", "Secret"}), Pods: true, Absence: true, Judge: absent("Secret"),
 })
 
 var _ = add(Check{
@@ -88,7 +95,7 @@ var _ = add(Check{
 		Why:         "A credential that nobody needs can still be stolen, and nobody notices when it is.",
 		Remediation: "Revoke the credential where it is accepted, then delete the Secret.",
 	},
-	Reads: []Kind{{"", "Secret"}, {"", "ServiceAccount"}, {"networking.k8s.io", "Ingress"}, {gatewayGroup, "Gateway"}}, Pods: true, Absence: true,
+	Reads: []Kind{{"", "Secret"}, {"", "ServiceAccount"}, {"networking.k8s.io", "Ingress"}, {gatewayGroup, "Gateway"}}, Pods: true, Any: true, Absence: true,
 	Judge: func(ix *Index, emit emitter) {
 		for _, o := range ix.Kind("", "Secret") {
 			s := ix.secrets()[target{"Secret", space(o), o.Name}]
@@ -103,6 +110,9 @@ var _ = add(Check{
 				emit(o, skip("it is found by its labels"))
 			case len(ix.uses()[target{"Secret", s.namespace, o.Name}]) > 0:
 				emit(o, pass())
+			case len(ix.Unreadable) > 0:
+				u := &ix.Unreadable[0]
+				emit(o, unknown("no use was found, but "+u.Kind+" objects could not all be read: "+u.Reason))
 			default:
 				emit(o, fail("", "no workload, route or other object "+ix.here()+" refers to Secret "+s.namespace+"/"+o.Name))
 			}
@@ -163,7 +173,7 @@ var _ = add(Check{
 			r.Key = "token"
 			if grants := ix.book().Own(s.namespace, s.account); len(grants) > 0 && s.account != "" {
 				r.Severity = bulwark.SeverityHigh
-				r.Message += ", which has " + itoa(len(grants)) + " rules by RBAC"
+				r.Message += ", which has " + count(len(grants), "rule") + " by RBAC"
 				r.Related = []bulwark.ObjectRef{grants[0].Binding.Ref}
 			}
 			emit(o, r)

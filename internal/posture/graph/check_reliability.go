@@ -17,9 +17,14 @@ var _ = add(Check{
 	},
 	Reads: []Kind{{"policy", "PodDisruptionBudget"}}, Pods: true, Absence: true,
 	Judge: func(ix *Index, emit emitter) {
-		kept := map[*workload]bool{}
+		kept, known := map[*workload]bool{}, map[string]bool{}
 		for _, o := range ix.Kind("policy", "PodDisruptionBudget") {
 			s := budget(ix.content(o))
+			id := space(o) + " " + s.id()
+			if known[id] {
+				continue
+			}
+			known[id] = true
 			for _, w := range ix.workloads().spaces[space(o)].find(&s) {
 				kept[w] = true
 			}
@@ -57,7 +62,7 @@ var _ = add(Check{
 				emit(o, pass())
 				continue
 			}
-			emit(o, fail("spec.selector", "no pod "+ix.here()+" in namespace "+space(o)+" has the labels "+s.String()))
+			emit(o, fail("spec.selector", "no pod of namespace "+space(o)+" "+ix.here()+" has the labels "+s.String()))
 		}
 	},
 })
@@ -69,7 +74,7 @@ var _ = add(Check{
 		Remediation: "Name the workload that was meant in scaleTargetRef, or delete the autoscaler.",
 		References:  []string{"https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/"},
 	},
-	Reads: []Kind{{"autoscaling", "HorizontalPodAutoscaler"}}, Pods: true, Absence: true,
+	Reads: []Kind{{"autoscaling", "HorizontalPodAutoscaler"}}, Pods: true, Any: true, Absence: true,
 	Judge: func(ix *Index, emit emitter) {
 		for _, o := range ix.Kind("autoscaling", "HorizontalPodAutoscaler") {
 			ref := fields(ix.content(o), "spec", "scaleTargetRef")
@@ -129,6 +134,6 @@ var _ = add(Check{
 		if len(without) == 0 {
 			return skip("all its containers say what they need")
 		}
-		return fail("", "namespace "+name+": "+itoa(len(without))+" workloads have containers without resources, and no LimitRange "+ix.here(), podRefs(without)...)
+		return fail("", "namespace "+name+": "+count(len(without), "workload")+" with containers without resources, and no LimitRange "+ix.here(), podRefs(without)...)
 	}),
 })

@@ -307,6 +307,34 @@ var _ = add(Check{
 	},
 })
 
+// claimed is what only one route should have.
+type claimed struct{ edge, host, kind, path, exact string }
+
+type claimAt struct {
+	claimed
+	field string
+}
+
+// claims gives all that a route claims: each match at each of its edges.
+func (r *route) claims() []claimAt {
+	edges := []string{"Ingress"}
+	if r.obj.Kind != "Ingress" {
+		edges = nil
+		for _, p := range r.parents {
+			edges = append(edges, r.obj.Kind+" "+p.namespace+"/"+p.name+" "+p.section)
+		}
+	}
+	var out []claimAt
+	for _, rule := range r.rules {
+		for _, m := range rule.matches {
+			for _, e := range edges {
+				out = append(out, claimAt{claimed{e, strings.ToLower(m.host), m.kind, strings.TrimRight(m.path, "/"), m.exact}, m.field})
+			}
+		}
+	}
+	return out
+}
+
 var _ = add(Check{
 	Meta: control.Meta{
 		ID: "route-duplicate", Title: "Two routes claim the same host and path", Severity: bulwark.SeverityMedium, Category: "exposure",
@@ -315,7 +343,6 @@ var _ = add(Check{
 	},
 	Reads: append(routeKinds(), Kind{gatewayGroup, "Gateway"}), Across: true,
 	Judge: func(ix *Index, emit emitter) {
-		type claimed struct{ edge, host, kind, path, exact string }
 		type place struct {
 			r     *route
 			field string
@@ -327,40 +354,29 @@ var _ = add(Check{
 				continue
 			}
 			routes = append(routes, r)
-			edges := []string{"Ingress"}
-			if r.obj.Kind != "Ingress" {
-				edges = nil
-				for _, p := range r.parents {
-					edges = append(edges, r.obj.Kind+" "+p.namespace+"/"+p.name+" "+p.section)
-				}
-			}
-			for _, rule := range r.rules {
-				for _, m := range rule.matches {
-					for _, e := range edges {
-						k := claimed{e, strings.ToLower(m.host), m.kind, strings.TrimRight(m.path, "/"), m.exact}
-						first[k] = append(first[k], place{r, m.field})
-					}
-				}
+			for _, c := range r.claims() {
+				first[c.claimed] = append(first[c.claimed], place{r, c.field})
 			}
 		}
 		bad := map[*route]bool{}
-		for k, places := range first {
-			for i, p := range places {
+		for _, r := range routes {
+			for _, c := range r.claims() {
+				places := first[c.claimed]
 				other := places[0].r
-				if i == 0 {
+				if other == r {
 					other = places[len(places)-1].r
 				}
-				if other == p.r || bad[p.r] {
+				if other == r {
 					continue
 				}
-				severity := bulwark.SeverityLow
-				if other.namespace != p.r.namespace {
-					severity = bulwark.SeverityMedium
+				bad[r] = true
+				one := fail(c.field, cmp.Or(c.host, "*")+cmp.Or(c.path, "/")+" is claimed by "+other.obj.String()+", too", other.obj.ObjectRef)
+				one.Severity, one.Key = bulwark.SeverityLow, "claimed twice"
+				if other.namespace != r.namespace {
+					one.Severity = bulwark.SeverityMedium
 				}
-				bad[p.r] = true
-				one := fail(p.field, cmp.Or(k.host, "*")+cmp.Or(k.path, "/")+" is claimed by "+other.obj.String()+", too", other.obj.ObjectRef)
-				one.Severity, one.Key = severity, "claimed twice"
-				emit(p.r.obj, one)
+				emit(r.obj, one)
+				break
 			}
 		}
 		for _, r := range routes {

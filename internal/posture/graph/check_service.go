@@ -26,7 +26,7 @@ var _ = add(Check{
 				emit(s.obj, pass())
 			default:
 				want := equal(s.selector)
-				r := fail("spec.selector", "no pod "+ix.here()+" in namespace "+s.namespace+" has the labels "+want.String()+ix.nearest(s))
+				r := fail("spec.selector", "no pod of namespace "+s.namespace+" "+ix.here()+" has the labels "+want.String()+ix.nearest(s))
 				r.Severity = ix.missing(bulwark.SeverityLow)
 				emit(s.obj, r)
 			}
@@ -50,8 +50,8 @@ func (ix *Index) nearest(s *service) string {
 				rest.needs = append(rest.needs, need{k, opIn, []string{v}})
 			}
 		}
-		if found := crowd.find(&rest); len(found) > 0 {
-			hint := "; " + found[0].obj.String() + " fits but for " + left
+		if found := crowd.first(&rest); found != nil {
+			hint := "; " + found.obj.String() + " fits but for " + left
 			if best == "" || hint < best {
 				best = hint
 			}
@@ -69,6 +69,11 @@ var _ = add(Check{
 	},
 	Reads: []Kind{{"", "Service"}}, Pods: true,
 	Judge: func(ix *Index, emit emitter) {
+		type asked struct {
+			list           **workload
+			name, protocol string
+		}
+		deaf := map[asked]*workload{}
 		for _, s := range ix.services().all {
 			if len(s.pods) == 0 {
 				continue
@@ -79,14 +84,17 @@ var _ = add(Check{
 				if !named || name == "" {
 					continue // a number needs no declaration
 				}
-				for _, w := range s.pods {
-					if !w.listens(name, p.protocol) {
-						bad = true
-						r := fail(item("spec.ports", i)+".targetPort", "targetPort \""+name+"\" is no "+p.protocol+" port of "+w.obj.String(), w.ref())
-						r.Key = "port " + name + " " + w.obj.String()
-						emit(s.obj, r)
-						break
-					}
+				id := asked{s.list(), name, p.protocol}
+				w, seen := deaf[id]
+				if !seen {
+					w = s.deaf(name, p.protocol)
+					deaf[id] = w
+				}
+				if w != nil {
+					bad = true
+					r := fail(item("spec.ports", i)+".targetPort", "targetPort \""+name+"\" is no "+p.protocol+" port of "+w.obj.String(), w.ref())
+					r.Key = "port " + name
+					emit(s.obj, r)
 				}
 			}
 			if !bad {
@@ -95,6 +103,16 @@ var _ = add(Check{
 		}
 	},
 })
+
+// deaf gives a workload of the Service without such a port, or nil.
+func (s *service) deaf(name, protocol string) *workload {
+	for _, w := range s.pods {
+		if !w.listens(name, protocol) {
+			return w
+		}
+	}
+	return nil
+}
 
 func (w *workload) listens(name, protocol string) bool {
 	for _, c := range w.containers {
@@ -122,7 +140,7 @@ var _ = add(Check{
 			}
 			var on []*workload
 			for _, w := range s.pods {
-				if w.hostNet {
+				if w.hostNet && len(on) < 10 {
 					on = append(on, w)
 				}
 			}
@@ -232,16 +250,43 @@ func sensitive(path string) bool {
 func console(image string) string {
 	name := repository(image)
 	for _, c := range [][2]string{
-		{"kubernetesui/dashboard", "Kubernetes Dashboard"}, {"kubernetes-dashboard", "Kubernetes Dashboard"}, {"kubernetesui/dashboard-web", "Kubernetes Dashboard"}, {"headlamp", "Headlamp"},
-		{"argoproj/argocd", "Argo CD"}, {"argocd-server", "Argo CD"}, {"argoproj/argocli", "Argo Workflows"}, {"argo-workflows-server", "Argo Workflows"},
-		{"grafana/grafana", "Grafana"}, {"bitnami/grafana", "Grafana"},
-		{"prom/prometheus", "Prometheus"}, {"prometheus/prometheus", "Prometheus"}, {"bitnami/prometheus", "Prometheus"}, {"prometheus/alertmanager", "Alertmanager"}, {"prom/alertmanager", "Alertmanager"},
-		{"kibana", "Kibana"}, {"opensearch-dashboards", "OpenSearch Dashboards"},
-		{"jenkins/jenkins", "Jenkins"}, {"bitnami/jenkins", "Jenkins"}, {"rancher/rancher", "Rancher"}, {"portainer/portainer", "Portainer"},
-		{"weaveworks/scope", "Weave Scope"}, {"kiali/kiali", "Kiali"}, {"jaegertracing/all-in-one", "Jaeger"}, {"jaegertracing/jaeger-query", "Jaeger"},
-		{"cilium/hubble-ui", "Hubble"}, {"longhornio/longhorn-ui", "Longhorn"}, {"apache/airflow", "Airflow"}, {"jupyter", "Jupyter"},
-		{"phpmyadmin", "phpMyAdmin"}, {"dpage/pgadmin4", "pgAdmin"}, {"mongo-express", "mongo-express"}, {"rediscommander", "Redis Commander"},
-		{"hashicorp/vault", "Vault"}, {"minio/console", "MinIO console"}, {"tektoncd/dashboard", "Tekton Dashboard"}, {"kubeapps/dashboard", "Kubeapps"},
+		{"kubernetesui/dashboard", "Kubernetes Dashboard"},
+		{"kubernetes-dashboard", "Kubernetes Dashboard"},
+		{"kubernetesui/dashboard-web", "Kubernetes Dashboard"},
+		{"headlamp", "Headlamp"},
+		{"argoproj/argocd", "Argo CD"},
+		{"argocd-server", "Argo CD"},
+		{"argoproj/argocli", "Argo Workflows"},
+		{"argo-workflows-server", "Argo Workflows"},
+		{"grafana/grafana", "Grafana"},
+		{"bitnami/grafana", "Grafana"},
+		{"prom/prometheus", "Prometheus"},
+		{"prometheus/prometheus", "Prometheus"},
+		{"bitnami/prometheus", "Prometheus"},
+		{"prometheus/alertmanager", "Alertmanager"},
+		{"prom/alertmanager", "Alertmanager"},
+		{"kibana", "Kibana"},
+		{"opensearch-dashboards", "OpenSearch Dashboards"},
+		{"jenkins/jenkins", "Jenkins"},
+		{"bitnami/jenkins", "Jenkins"},
+		{"rancher/rancher", "Rancher"},
+		{"portainer/portainer", "Portainer"},
+		{"weaveworks/scope", "Weave Scope"},
+		{"kiali/kiali", "Kiali"},
+		{"jaegertracing/all-in-one", "Jaeger"},
+		{"jaegertracing/jaeger-query", "Jaeger"},
+		{"cilium/hubble-ui", "Hubble"},
+		{"longhornio/longhorn-ui", "Longhorn"},
+		{"apache/airflow", "Airflow"},
+		{"jupyter", "Jupyter"},
+		{"phpmyadmin", "phpMyAdmin"},
+		{"dpage/pgadmin4", "pgAdmin"},
+		{"mongo-express", "mongo-express"},
+		{"rediscommander", "Redis Commander"},
+		{"hashicorp/vault", "Vault"},
+		{"minio/console", "MinIO console"},
+		{"tektoncd/dashboard", "Tekton Dashboard"},
+		{"kubeapps/dashboard", "Kubeapps"},
 	} {
 		if strings.HasSuffix("/"+name, "/"+c[0]) || strings.Contains("/"+name, "/"+c[0]+"-") || strings.Contains("/"+name, "/"+c[0]+"/") {
 			return c[1]
@@ -294,6 +339,9 @@ var _ = add(Check{
 
 // allProven reports whether every way asks for credentials.
 func (ix *Index) allProven(ways []exposure) bool {
+	if len(ways) >= mostWays {
+		return false // there may be others
+	}
 	for _, e := range ways {
 		r := ix.edges().byObj[e.by]
 		if r == nil {

@@ -103,6 +103,28 @@ var _ = add(Check{
 	},
 })
 
+// folder is a folder of the node and who mounts it.
+type folder struct {
+	users   []*workload
+	spaces  map[string]bool
+	written bool
+}
+
+// others gives some of the users that are not of w's object, nor of its maker: its
+// other pods run on other nodes or are the same program.
+func (f *folder) others(w *workload) []*workload {
+	var out []*workload
+	for _, o := range f.users {
+		if o.obj != w.obj && (w.obj.Owner == "" || o.obj.Owner != w.obj.Owner) {
+			out = append(out, o)
+		}
+		if len(out) == 10 {
+			break
+		}
+	}
+	return out
+}
+
 var _ = add(Check{
 	Meta: control.Meta{
 		ID: "host-path-shared", Title: "Workloads share a folder of the node", Severity: bulwark.SeverityMedium, Category: "storage",
@@ -112,17 +134,23 @@ var _ = add(Check{
 	},
 	Pods: true, Across: true,
 	Judge: func(ix *Index, emit emitter) {
-		type mount struct {
-			w *workload
-			v volume
-		}
-		shared := map[string][]mount{}
+		shared := map[string]*folder{}
 		for _, w := range ix.workloads().all {
 			seen := map[string]bool{}
 			for _, v := range w.volumes {
-				if p := path.Clean("/" + v.hostPath); v.hostPath != "" && !seen[p] {
+				if v.hostPath == "" {
+					continue
+				}
+				f := shared[path.Clean("/"+v.hostPath)]
+				if f == nil {
+					f = &folder{spaces: map[string]bool{}}
+					shared[path.Clean("/"+v.hostPath)] = f
+				}
+				f.written = f.written || !v.readOnly
+				if p := path.Clean("/" + v.hostPath); !seen[p] {
 					seen[p] = true
-					shared[p] = append(shared[p], mount{w, v})
+					f.spaces[w.namespace] = true
+					f.users = append(f.users, w)
 				}
 			}
 		}
@@ -134,25 +162,15 @@ var _ = add(Check{
 				}
 				asked = true
 				p := path.Clean("/" + v.hostPath)
-				others, writers := []*workload(nil), 0
-				for _, m := range shared[p] {
-					if m.w.obj != w.obj {
-						others = append(others, m.w)
-					}
-					if !m.v.readOnly {
-						writers++
-					}
-					if len(others) > 10 {
-						break
-					}
-				}
-				if len(others) == 0 || writers == 0 {
+				f := shared[p]
+				others := f.others(w)
+				if len(others) == 0 || !f.written {
 					continue
 				}
 				bad = true
 				r := fail(v.path+".hostPath.path", p+" of the node is also mounted by "+others[0].obj.String()+", and at least one of them writes there", podRefs(others)...)
 				r.Key = "hostPath " + p
-				if slices.ContainsFunc(others, func(o *workload) bool { return o.namespace != w.namespace }) && !system(w.namespace) {
+				if len(f.spaces) > 1 && !system(w.namespace) {
 					r.Severity = bulwark.SeverityHigh
 				}
 				emit(w.obj, r)
@@ -218,8 +236,16 @@ var _ = add(Check{
 // savers are the objects by which backups run.
 func saverKinds() []Kind {
 	return []Kind{
-		{"velero.io", "Schedule"}, {"snapscheduler.backube", "SnapshotSchedule"}, {"longhorn.io", "RecurringJob"}, {"k8up.io", "Schedule"}, {"stash.appscode.com", "BackupConfiguration"},
-		{"config.kio.kasten.io", "Policy"}, {"cr.kanister.io", "Blueprint"}, {"volsync.backube", "ReplicationSource"}, {"postgresql.cnpg.io", "ScheduledBackup"}, {"snapshot.storage.k8s.io", "VolumeSnapshot"},
+		{"velero.io", "Schedule"},
+		{"snapscheduler.backube", "SnapshotSchedule"},
+		{"longhorn.io", "RecurringJob"},
+		{"k8up.io", "Schedule"},
+		{"stash.appscode.com", "BackupConfiguration"},
+		{"config.kio.kasten.io", "Policy"},
+		{"cr.kanister.io", "Blueprint"},
+		{"volsync.backube", "ReplicationSource"},
+		{"postgresql.cnpg.io", "ScheduledBackup"},
+		{"snapshot.storage.k8s.io", "VolumeSnapshot"},
 	}
 }
 
@@ -229,24 +255,22 @@ var savers = []string{"velero", "restic", "kopia", "borg", "pg_dump", "pgdump", 
 // so of.
 func (ix *Index) saved(namespace string) *inventory.Object {
 	for _, k := range saverKinds() {
-		for _, o := range ix.Kind(k.Group, k.Kind) {
-			content := ix.content(o)
-			switch {
-			case k.Group == "velero.io":
-				if truth(content, "spec", "paused") {
-					continue
-				}
-				in, out := texts(content, "spec", "template", "includedNamespaces"), texts(content, "spec", "template", "excludedNamespaces")
-				if (len(in) == 0 || slices.Contains(in, "*") || slices.Contains(in, namespace)) && !slices.Contains(out, namespace) {
-					return o
-				}
-			case k.Group == "config.kio.kasten.io" || k.Group == "longhorn.io", space(o) == namespace:
+		all := ix.in(k.Group, k.Kind, namespace)
+		if k.Group == "velero.io" || k.Group == "config.kio.kasten.io" || k.Group == "longhorn.io" {
+			all = ix.Kind(k.Group, k.Kind) // they stand in a namespace of their own
+		}
+		for _, o := range all {
+			if k.Group != "velero.io" || scheduled(ix.content(o), namespace) {
 				return o
 			}
 		}
 	}
-	for _, w := range ix.workloads().all {
-		if w.obj.Kind != "CronJob" || w.namespace != namespace {
+	crowd := ix.workloads().spaces[namespace]
+	if crowd == nil {
+		return nil
+	}
+	for _, w := range crowd.pods {
+		if w.obj.Kind != "CronJob" {
 			continue
 		}
 		for _, c := range w.containers {
@@ -257,6 +281,13 @@ func (ix *Index) saved(namespace string) *inventory.Object {
 		}
 	}
 	return nil
+}
+
+// scheduled reports whether a Velero schedule runs and takes a namespace in.
+func scheduled(content map[string]any, namespace string) bool {
+	in, out := texts(content, "spec", "template", "includedNamespaces"), texts(content, "spec", "template", "excludedNamespaces")
+	return !truth(content, "spec", "paused") && !slices.Contains(out, namespace) &&
+		(len(in) == 0 || slices.Contains(in, "*") || slices.Contains(in, namespace))
 }
 
 var _ = add(Check{

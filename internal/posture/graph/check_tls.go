@@ -23,12 +23,10 @@ func perTerminal(judge func(ix *Index, t *terminal, s *secret) control.Result) f
 	}
 }
 
-// issued reports whether a Secret may be filled by cert-manager.
+// issued reports whether cert-manager or another operator fills a Secret.
 func (ix *Index) issued(t *terminal) bool {
-	for _, o := range ix.in("cert-manager.io", "Certificate", t.namespace) {
-		if text(ix.content(o), "spec", "secretName") == t.name {
-			return true
-		}
+	if ix.made()[target{"Secret", t.namespace, t.name}] {
+		return true
 	}
 	notes := labels(ix.content(t.by), "metadata", "annotations")
 	return notes["cert-manager.io/issuer"] != "" || notes["cert-manager.io/cluster-issuer"] != ""
@@ -40,15 +38,17 @@ var _ = add(Check{
 		Why:         "The gateway serves a certificate of its own or none, people learn to click warnings away, and clients are told not to verify.",
 		Remediation: "Create the Secret of type kubernetes.io/tls with tls.crt and tls.key, or have cert-manager issue it.",
 	},
-	Reads: append(terminalKinds(), Kind{"cert-manager.io", "Certificate"}), Absence: true, Across: true,
+	Reads: append(terminalKinds(), makerKinds()...), Absence: true, Across: true,
 	Judge: perTerminal(func(ix *Index, t *terminal, s *secret) control.Result {
 		switch {
 		case s == nil && ix.issued(t):
-			return skip("cert-manager issues the Secret")
+			return skip("an operator brings the Secret")
 		case s == nil:
 			r := fail(t.field, t.description+": Secret "+t.namespace+"/"+t.name+" is not "+ix.here())
 			r.Severity = ix.missing(bulwark.SeverityHigh)
 			return r
+		case s.hidden:
+			return pass() // tls.crt is there; what it says other controls call unknown
 		case s.leaf == nil && s.bad == "":
 			return fail(t.field, t.description+": Secret "+t.namespace+"/"+t.name+" has no tls.crt", s.obj.ObjectRef)
 		case s.leaf == nil:
@@ -65,10 +65,13 @@ func perCertificate(judge func(ix *Index, s *secret) control.Result) func(*Index
 	return func(ix *Index, emit emitter) {
 		for _, o := range ix.Kind("", "Secret") {
 			s := ix.secrets()[target{"Secret", space(o), o.Name}]
-			if s == nil || s.leaf == nil {
-				continue
+			switch {
+			case s == nil:
+			case s.hidden:
+				emit(o, unknown("the values of Secrets were not read"))
+			case s.leaf != nil:
+				emit(o, judge(ix, s))
 			}
-			emit(o, judge(ix, s))
 		}
 	}
 }
@@ -85,8 +88,6 @@ func (ix *Index) served(s *secret) []bulwark.ObjectRef {
 	return out
 }
 
-const certificateField = `data["tls.crt"]`
-
 var _ = add(Check{
 	Meta: control.Meta{
 		ID: "certificate-expired", Title: "A certificate has ended or is about to", Severity: bulwark.SeverityHigh, Category: "secrets",
@@ -100,11 +101,11 @@ var _ = add(Check{
 		case ix.Now.IsZero():
 			return unknown("the time of the scan is not known")
 		case ix.Now.After(s.leaf.NotAfter):
-			return fail(certificateField, "the certificate for "+hosts(s)+" ended on "+end, ix.served(s)...)
+			return fail(s.field, "the certificate for "+hosts(s)+" ended on "+end, ix.served(s)...)
 		case ix.Now.Before(s.leaf.NotBefore):
-			return fail(certificateField, "the certificate for "+hosts(s)+" starts only on "+s.leaf.NotBefore.UTC().Format(time.DateOnly), ix.served(s)...)
+			return fail(s.field, "the certificate for "+hosts(s)+" starts only on "+s.leaf.NotBefore.UTC().Format(time.DateOnly), ix.served(s)...)
 		case ix.Now.Add(soon).After(s.leaf.NotAfter):
-			r := fail(certificateField, "the certificate for "+hosts(s)+" ends on "+end, ix.served(s)...)
+			r := fail(s.field, "the certificate for "+hosts(s)+" ends on "+end, ix.served(s)...)
 			r.Severity = bulwark.SeverityMedium
 			return r
 		}
@@ -128,7 +129,7 @@ var _ = add(Check{
 	Reads: []Kind{{"", "Secret"}},
 	Judge: perCertificate(func(ix *Index, s *secret) control.Result {
 		if why := weak(s.leaf); why != "" {
-			return fail(certificateField, "the certificate for "+hosts(s)+": "+why, ix.served(s)...)
+			return fail(s.field, "the certificate for "+hosts(s)+": "+why, ix.served(s)...)
 		}
 		return pass()
 	}),
@@ -143,6 +144,8 @@ var _ = add(Check{
 	Reads: terminalKinds(), Across: true,
 	Judge: perTerminal(func(_ *Index, t *terminal, s *secret) control.Result {
 		switch {
+		case s != nil && s.hidden:
+			return unknown("the values of Secrets were not read")
 		case s == nil || s.leaf == nil:
 			return skip("there is no certificate, which another control reports")
 		case len(t.hosts) == 0:

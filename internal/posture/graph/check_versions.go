@@ -29,8 +29,8 @@ var _ = add(Check{
 				emit(p.obj, unknown(p.bad))
 			case !known:
 				emit(p.obj, unknown("the version of the API server is not known"))
-			case p.version.LessThan(minor(server.version.Version, 0)) && p.version.LessThan(minor(server.version.Version, 3)):
-				emit(p.obj, fail(p.field, "kubelet "+p.text+" is more than three minor versions behind the API server, "+server.text))
+			case p.version.LessThan(minor(server.version.Version, allowed(server))):
+				emit(p.obj, fail(p.field, "kubelet "+p.text+" is more than "+count(int(allowed(server)), "minor version")+" behind the API server, "+server.text))
 			case minor(p.version.Version, 0).GreaterThan(minor(server.version.Version, 0)):
 				r := fail(p.field, "kubelet "+p.text+" is newer than the API server, "+server.text)
 				r.Severity = bulwark.SeverityLow
@@ -41,6 +41,15 @@ var _ = add(Check{
 		}
 	},
 })
+
+// allowed is how many minor versions a kubelet may be behind: API servers before
+// 1.28 went with two only.
+func allowed(server part) uint {
+	if server.version.LessThan(version.MustParseSemantic("1.28.0-0")) {
+		return 2
+	}
+	return 3
+}
 
 // minor gives the first version of the minor release that is back before v's.
 func minor(v *version.Version, back uint) *version.Version {
@@ -85,7 +94,7 @@ var _ = add(Check{
 })
 
 // near is how long before the end of a release an upgrade should be under way.
-const near = 60 * 24 * time.Hour
+const near = 120 * 24 * time.Hour
 
 var _ = add(Check{
 	Meta: control.Meta{
@@ -119,7 +128,7 @@ func (ix *Index) lifetime(p *part) control.Result {
 	if ix.Now.IsZero() {
 		return unknown("the time of the scan is not known")
 	}
-	d := ix.releases()
+	d := shipped()
 	name := p.name + " " + p.text
 	end, known := d.End(p.version.Minor())
 	vendor := ""
@@ -168,7 +177,7 @@ func (ix *Index) vulnerable(p *part) control.Result {
 	if p.bad != "" {
 		return unknown(p.bad)
 	}
-	hits := ix.releases().Known(p.name, p.version, p.os)
+	hits := shipped().Known(p.name, p.version, p.os)
 	if len(hits) == 0 {
 		return pass()
 	}
@@ -186,7 +195,7 @@ func (ix *Index) vulnerable(p *part) control.Result {
 		}
 		names = append(names, name)
 	}
-	message := p.name + " " + p.text + " has " + some(names) + ", fixed in " + fixed.String() + what
+	message := p.name + " " + p.text + " has " + upTo(12, names) + ", fixed in " + fixed.String() + what
 	if p.version.Vendor != "" || ix.Facts.Managed != "" {
 		message += "; whoever built it may have put the fixes in"
 		severity--
@@ -255,4 +264,3 @@ func judgeEndpoints(ix *Index, emit emitter) {
 		emit(o, pass())
 	}
 }
-

@@ -20,6 +20,8 @@ type Check struct {
 	// Where one of them could not be read, Judge says unknown.
 	Reads []Kind
 	Pods  bool
+	// Any says that objects of every kind matter, as for what is used by nothing.
+	Any bool
 	// Absence says that a fail rests on something that was not found, so that it
 	// is unknown too where a kind could not be read.
 	Absence bool
@@ -44,8 +46,9 @@ func Checks() []Check {
 
 var checks []Check //nolint:gochecknoglobals // the set that the files of this package add to
 
-// add puts a check into the set; two of one id are a mistake of ours.
-func add(c Check) struct{} {
+// add puts a check into the set and gives how many there are then; two of one id
+// are a mistake of ours.
+func add(c Check) int {
 	if slices.ContainsFunc(checks, func(o Check) bool { return o.ID == c.ID }) {
 		panic("two checks are named " + c.ID)
 	}
@@ -54,7 +57,7 @@ func add(c Check) struct{} {
 		guard(&c, ix, judge, emit)
 	}
 	checks = append(checks, c)
-	return struct{}{}
+	return len(checks)
 }
 
 type emitter = func(*inventory.Object, control.Result)
@@ -96,9 +99,14 @@ func guard(c *Check, ix *Index, judge func(*Index, emitter), emit emitter) {
 // workloadKinds are the kinds of a plain cluster that have pod templates.
 func workloadKinds() []Kind {
 	return []Kind{
-		{"", "Pod"}, {"", "ReplicationController"},
-		{"apps", "Deployment"}, {"apps", "DaemonSet"}, {"apps", "ReplicaSet"}, {"apps", "StatefulSet"},
-		{"batch", "Job"}, {"batch", "CronJob"},
+		{"", "Pod"},
+		{"", "ReplicationController"},
+		{"apps", "Deployment"},
+		{"apps", "DaemonSet"},
+		{"apps", "ReplicaSet"},
+		{"apps", "StatefulSet"},
+		{"batch", "Job"},
+		{"batch", "CronJob"},
 	}
 }
 

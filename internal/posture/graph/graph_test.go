@@ -43,10 +43,7 @@ func read(t *testing.T, text string) *graph.Index {
 		if strings.TrimSpace(doc) == "" {
 			continue
 		}
-		raw, err := yaml.YAMLToJSON([]byte(doc))
-		if err != nil {
-			t.Fatalf("document %d: %v", i, err)
-		}
+		raw := toJSON(t, doc)
 		if !bytes.Contains(raw, []byte(`"kind":`)) || bytes.Contains(raw, []byte(`"unreadable":`)) {
 			if err := json.Unmarshal(raw, &given); err != nil {
 				t.Fatal(err)
@@ -64,6 +61,15 @@ func read(t *testing.T, text string) *graph.Index {
 		ix.Now = now
 	}
 	return ix
+}
+
+func toJSON(tb testing.TB, doc string) []byte {
+	tb.Helper()
+	raw, err := yaml.YAMLToJSON([]byte(doc))
+	if err != nil {
+		tb.Fatalf("%v in\n%s", err, doc)
+	}
+	return raw
 }
 
 // judge gives the results of a check, one line each, and counts the verdicts.
@@ -215,5 +221,5 @@ func ExampleIndex() {
 			c.Judge(ix, func(o *inventory.Object, r control.Result) { fmt.Println(r.Verdict, o, r.Message) })
 		}
 	}
-	// Output: fail Service shop/web no pod in what was given in namespace shop has the labels app=web
+	// Output: fail Service shop/web no pod of namespace shop in what was given has the labels app=web
 }

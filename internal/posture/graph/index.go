@@ -11,7 +11,6 @@ import (
 	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/internal/cluster/inventory"
 	"bulwark.dev/bulwark/internal/posture/control"
-	"bulwark.dev/bulwark/internal/posture/graph/release"
 	"bulwark.dev/bulwark/internal/posture/graph/rights"
 )
 
@@ -35,7 +34,9 @@ type Index struct {
 	sealed  lazy[map[target]*secret]
 	locks   lazy[*locks]
 	parts   lazy[[]part]
-	data    lazy[*release.Data]
+	brought lazy[map[target]bool]
+	tribes  lazy[*tribes]
+	kept    sync.Map // *inventory.Object → its content, of kinds that are asked for often
 }
 
 // NewIndex makes an Index. Set Now before it is used.
@@ -54,8 +55,13 @@ func (l *lazy[T]) get(build func() T) T {
 	return l.value
 }
 
-// content decodes an object; nil if that fails, which guard reports.
+// content decodes an object; nil if that fails, which guard reports. Nobody
+// changes it.
 func (ix *Index) content(o *inventory.Object) map[string]any {
+	if known, ok := ix.kept.Load(o); ok {
+		c, _ := known.(map[string]any)
+		return c
+	}
 	c, err := o.Content()
 	if err != nil {
 		ix.mu.Lock()
@@ -63,7 +69,22 @@ func (ix *Index) content(o *inventory.Object) map[string]any {
 		ix.mu.Unlock()
 		return nil
 	}
+	if often(o) {
+		ix.kept.Store(o, c)
+	}
 	return c
+}
+
+// often reports whether an object is one of few of its kind that many others refer
+// to.
+func often(o *inventory.Object) bool {
+	switch o.Group() {
+	case gatewayGroup:
+		return o.Kind == "Gateway" || o.Kind == "ListenerSet" || o.Kind == "ReferenceGrant"
+	case admissionGroup, "kyverno.io", "velero.io", "storage.k8s.io", "apiserver.config.k8s.io", "audit.k8s.io":
+		return true
+	}
+	return o.Kind == "PeerAuthentication"
 }
 
 // broken gives the objects that a check reads and whose content could not be
@@ -117,29 +138,45 @@ func (ix *Index) find(group, kind, namespace, name string) *inventory.Object {
 	return o
 }
 
-// namespaces gives the names of those that exist or in which something runs,
-// sorted.
-func (ix *Index) namespaces() []string {
-	names := map[string]bool{}
-	for _, o := range ix.Kind("", "Namespace") {
-		names[o.Name] = true
-	}
-	for name := range ix.workloads().spaces {
-		names[name] = true
-	}
-	return slices.Sorted(maps.Keys(names))
+// tribes are the namespaces.
+type tribes struct {
+	names  []string // of those that exist or in which something runs, sorted
+	labels map[string]map[string]string
 }
 
-// namespaceLabels gives the labels of a namespace, with the one that an API
-// server sets on each.
-func (ix *Index) namespaceLabels(name string) map[string]string {
-	out := map[string]string{"kubernetes.io/metadata.name": name}
-	if o := ix.Find("", "Namespace", "", name); o != nil {
-		maps.Copy(out, o.Labels)
-		out["kubernetes.io/metadata.name"] = name
-	}
-	return out
+func (ix *Index) spaceSet() *tribes {
+	return ix.tribes.get(func() *tribes {
+		t := &tribes{labels: map[string]map[string]string{}}
+		put := func(name string, labels map[string]string) {
+			if t.labels[name] != nil {
+				return
+			}
+			t.names = append(t.names, name)
+			// An API server sets this label on each, whatever a file says.
+			own := maps.Clone(labels)
+			if own == nil {
+				own = map[string]string{}
+			}
+			own["kubernetes.io/metadata.name"] = name
+			t.labels[name] = own
+		}
+		for _, o := range ix.Kind("", "Namespace") {
+			put(o.Name, o.Labels)
+		}
+		for name := range ix.workloads().spaces {
+			put(name, nil)
+		}
+		slices.Sort(t.names)
+		return t
+	})
 }
+
+// namespaces gives the names of those that exist or in which something runs,
+// sorted.
+func (ix *Index) namespaces() []string { return ix.spaceSet().names }
+
+// namespaceLabels gives the labels of a namespace. Nobody changes them.
+func (ix *Index) namespaceLabels(name string) map[string]string { return ix.spaceSet().labels[name] }
 
 // namespaceObject gives what a verdict on a namespace is pinned to: the Namespace
 // or, where files have none, the first workload in it.
@@ -187,9 +224,10 @@ func unknown(reason string) control.Result {
 	return control.Result{Verdict: bulwark.VerdictUnknown, Reason: reason}
 }
 
-// some names the first of several things and says how many there are.
-func some(names []string) string {
-	const most = 5
+// some names the first five of several things and says how many more there are.
+func some(names []string) string { return upTo(5, names) }
+
+func upTo(most int, names []string) string {
 	if len(names) <= most {
 		return strings.Join(names, ", ")
 	}

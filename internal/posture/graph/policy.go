@@ -22,8 +22,8 @@ type policy struct {
 	ingress, egress bool
 	// bad says why the policy cannot be understood.
 	bad string
-	// picked are those that it selects.
-	picked []*workload
+	// picks says that it selects somebody.
+	picks bool
 }
 
 // whole reports whether it selects all pods of where it holds.
@@ -34,6 +34,9 @@ type policies struct {
 	all     []*policy
 	spaces  map[string][]*policy // by namespace in which they select somebody, or are
 	in, out map[*workload]*policy
+	// murky are the namespaces in which a policy holds that cannot be understood,
+	// and why; "" is all of them.
+	murky map[string]string
 }
 
 const calicoGroup, calicoCRD = "projectcalico.org", "crd.projectcalico.org"
@@ -44,21 +47,25 @@ func policyKinds() []Kind {
 		{"policy.networking.k8s.io", "ClusterNetworkPolicy"},
 		{"policy.networking.k8s.io", "AdminNetworkPolicy"},
 		{"policy.networking.k8s.io", "BaselineAdminNetworkPolicy"},
-		{calicoGroup, "NetworkPolicy"}, {calicoCRD, "NetworkPolicy"},
-		{calicoGroup, "GlobalNetworkPolicy"}, {calicoCRD, "GlobalNetworkPolicy"},
-		{"cilium.io", "CiliumNetworkPolicy"}, {"cilium.io", "CiliumClusterwideNetworkPolicy"},
+		{calicoGroup, "NetworkPolicy"},
+		{calicoCRD, "NetworkPolicy"},
+		{calicoGroup, "GlobalNetworkPolicy"},
+		{calicoCRD, "GlobalNetworkPolicy"},
+		{"cilium.io", "CiliumNetworkPolicy"},
+		{"cilium.io", "CiliumClusterwideNetworkPolicy"},
 	}
 }
 
 // networks gives all network policies.
 func (ix *Index) networks() *policies {
 	return ix.rules.get(func() *policies {
-		out := &policies{spaces: map[string][]*policy{}, in: map[*workload]*policy{}, out: map[*workload]*policy{}}
+		out := &policies{spaces: map[string][]*policy{}, in: map[*workload]*policy{}, out: map[*workload]*policy{}, murky: map[string]string{}}
+		known := map[string]*picked{}
 		for _, k := range policyKinds() {
 			for _, o := range ix.Kind(k.Group, k.Kind) {
 				if content := ix.content(o); content != nil {
 					for _, p := range readPolicies(o, content) {
-						ix.pick(out, p)
+						ix.pick(out, p, known)
 					}
 				}
 			}
@@ -67,9 +74,12 @@ func (ix *Index) networks() *policies {
 	})
 }
 
-// pick finds whom a policy selects.
-func (ix *Index) pick(out *policies, p *policy) {
+// pick finds whom a policy selects. Those that select alike share what was known.
+func (ix *Index) pick(out *policies, p *policy, known map[string]*picked) {
 	out.all = append(out.all, p)
+	if p.bad != "" && out.murky[p.namespace] == "" {
+		out.murky[p.namespace] = p.obj.String() + " cannot be understood: " + p.bad
+	}
 	spaces := []string{p.namespace}
 	if p.namespace == "" {
 		spaces = slices.Sorted(maps.Keys(ix.workloads().spaces))
@@ -79,18 +89,41 @@ func (ix *Index) pick(out *policies, p *policy) {
 		if p.namespace == "" && p.spaces != nil && !p.spaces(ix.namespaceLabels(name)) {
 			continue
 		}
-		found := crowd.choose(p, name)
-		if len(found) > 0 || p.namespace != "" || p.whole() {
+		id := name + "\x00" + p.pods.id()
+		found := known[id]
+		if found == nil || p.expr != nil || p.bad != "" {
+			found = &picked{all: crowd.choose(p, name)}
+		}
+		if p.expr == nil && p.bad == "" {
+			known[id] = found
+		}
+		p.picks = p.picks || len(found.all) > 0
+		if len(found.all) > 0 || p.namespace != "" || p.whole() {
 			out.spaces[name] = append(out.spaces[name], p)
 		}
-		for _, w := range found {
-			p.picked = append(p.picked, w)
-			if p.ingress && out.in[w] == nil {
-				out.in[w] = p
-			}
-			if p.egress && out.out[w] == nil {
-				out.out[w] = p
-			}
+		if p.ingress && !found.in {
+			found.in = true
+			mark(out.in, found.all, p)
+		}
+		if p.egress && !found.out {
+			found.out = true
+			mark(out.out, found.all, p)
+		}
+	}
+}
+
+// picked is whom one selector picks in one namespace, and the directions in which
+// a policy with it limits them already.
+type picked struct {
+	all     []*workload
+	in, out bool
+}
+
+// mark notes the first policy that limits each workload.
+func mark(limited map[*workload]*policy, all []*workload, p *policy) {
+	for _, w := range all {
+		if limited[w] == nil {
+			limited[w] = p
 		}
 	}
 }

@@ -3,6 +3,7 @@ package graph
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"bulwark.dev/bulwark/internal/cluster/inventory"
 )
@@ -50,6 +51,9 @@ type ways struct {
 	exposed map[*workload][]exposure
 }
 
+// mostWays is how many ways to one workload are kept.
+const mostWays = 64
+
 // exposure is one way from outside to a workload.
 type exposure struct {
 	service *service
@@ -60,8 +64,11 @@ type exposure struct {
 func routeKinds() []Kind {
 	return []Kind{
 		{"networking.k8s.io", "Ingress"},
-		{gatewayGroup, "HTTPRoute"}, {gatewayGroup, "GRPCRoute"}, {gatewayGroup, "TLSRoute"},
-		{gatewayGroup, "TCPRoute"}, {gatewayGroup, "UDPRoute"},
+		{gatewayGroup, "HTTPRoute"},
+		{gatewayGroup, "GRPCRoute"},
+		{gatewayGroup, "TLSRoute"},
+		{gatewayGroup, "TCPRoute"},
+		{gatewayGroup, "UDPRoute"},
 		{"route.openshift.io", "Route"},
 	}
 }
@@ -82,14 +89,20 @@ func (ix *Index) edges() *ways {
 			by *inventory.Object
 			s  *service
 		}
-		seen := map[pair]bool{}
+		seen, ways := map[pair]bool{}, map[**workload]int{}
 		expose := func(s *service, by *inventory.Object) {
 			if s == nil || seen[pair{by, s}] {
 				return
 			}
 			seen[pair{by, s}] = true
+			if s.list() == nil || ways[s.list()] == mostWays {
+				return // more ways than these say nothing new
+			}
+			ways[s.list()]++
 			for _, w := range s.pods {
-				out.exposed[w] = append(out.exposed[w], exposure{s, by})
+				if len(out.exposed[w]) < mostWays {
+					out.exposed[w] = append(out.exposed[w], exposure{s, by})
+				}
 			}
 		}
 		for _, s := range ix.services().all {
@@ -201,9 +214,7 @@ func (r *route) gatewayMatches(m any, field string) []match {
 		}
 	}
 	slices.Sort(more)
-	for _, s := range more {
-		exact += " " + s
-	}
+	exact = strings.Join(append([]string{exact}, more...), " ")
 	hosts := r.hosts
 	if len(hosts) == 0 {
 		hosts = []string{""}

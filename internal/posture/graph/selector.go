@@ -1,7 +1,9 @@
 package graph
 
 import (
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -111,6 +113,18 @@ func equal(pairs map[string]string) selector {
 		s.needs = append(s.needs, need{k, opIn, []string{v}})
 	}
 	return s
+}
+
+// id tells selectors apart, whatever their values hold.
+func (s *selector) id() string {
+	parts := make([]string, 0, len(s.needs))
+	for _, n := range s.needs {
+		values := slices.Clone(n.values)
+		slices.Sort(values)
+		parts = append(parts, fmt.Sprintf("%d %q %q", n.op, n.key, values))
+	}
+	slices.Sort(parts)
+	return strconv.Quote(s.bad) + strings.Join(parts, ";")
 }
 
 // String shows it as kubectl takes it.

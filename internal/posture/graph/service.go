@@ -2,6 +2,7 @@ package graph
 
 import (
 	"cmp"
+	"slices"
 
 	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/internal/cluster/inventory"
@@ -25,6 +26,15 @@ type servicePort struct {
 	target         any // int64, string or nil
 }
 
+// list tells which list of workloads the Service leads to: Services that select
+// alike share one. It is nil where there are none.
+func (s *service) list() **workload {
+	if len(s.pods) == 0 {
+		return nil
+	}
+	return &s.pods[0]
+}
+
 // outside reports whether the Service by itself is reached from outside of the
 // cluster.
 func (s *service) outside() bool {
@@ -41,7 +51,7 @@ type services struct {
 func (ix *Index) services() *services {
 	return ix.servers.get(func() *services {
 		out := &services{spaces: map[string][]*service{}, names: map[target]*service{}}
-		loads := ix.workloads()
+		loads, known := ix.workloads(), map[target][]*workload{}
 		for _, o := range ix.Kind("", "Service") {
 			content := ix.content(o)
 			if content == nil {
@@ -50,7 +60,14 @@ func (ix *Index) services() *services {
 			s := readService(o, content)
 			if s.kind != "ExternalName" {
 				want := equal(s.selector)
-				s.pods = loads.spaces[s.namespace].find(&want)
+				// Services that select alike share one list.
+				id := target{"Service", s.namespace, want.id()}
+				found, seen := known[id]
+				if !seen {
+					found = loads.spaces[s.namespace].find(&want)
+					known[id] = found
+				}
+				s.pods = found
 			}
 			out.spaces[s.namespace] = append(out.spaces[s.namespace], s)
 			out.names[target{"Service", s.namespace, o.Name}] = s
@@ -115,6 +132,11 @@ func (ix *Index) uses() map[target][]use {
 			}
 		}
 		ix.usesOfOthers(func(u use) { out[u.target] = append(out[u.target], u) })
+		for _, all := range out {
+			slices.SortStableFunc(all, func(a, b use) int {
+				return cmp.Or(cmp.Compare(a.by.String(), b.by.String()), cmp.Compare(a.field, b.field))
+			})
+		}
 		return out
 	})
 }

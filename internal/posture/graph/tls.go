@@ -22,11 +22,9 @@ type secret struct {
 	account   string // of a ServiceAccount token
 	keys      []string
 	leaf      *x509.Certificate
+	field     string // of the certificate
 	bad       string // why there is no leaf
-}
-
-func (s *secret) certified() bool {
-	return s.kind == "kubernetes.io/tls" || s.leaf != nil || s.bad != ""
+	hidden    bool   // the values were taken out when the cluster was read
 }
 
 // secrets gives all Secrets by name.
@@ -42,6 +40,9 @@ func (ix *Index) secrets() map[target]*secret {
 	})
 }
 
+// notRead is what package fetch puts in place of the values of Secrets.
+const notRead = "<value not read>"
+
 func readSecret(o *inventory.Object, content map[string]any) *secret {
 	s := &secret{
 		obj: o, namespace: space(o), kind: cmp.Or(text(content, "type"), "Opaque"),
@@ -53,12 +54,18 @@ func readSecret(o *inventory.Object, content map[string]any) *secret {
 		}
 	}
 	slices.Sort(s.keys)
+	s.field = `stringData["tls.crt"]`
 	plain := []byte(text(content, "stringData", "tls.crt"))
 	if coded := text(content, "data", "tls.crt"); coded != "" && len(plain) == 0 {
 		var err error
+		s.field = `data["tls.crt"]`
 		if plain, err = base64.StdEncoding.DecodeString(coded); err != nil {
 			s.bad = "tls.crt is no base64"
 		}
+	}
+	if string(plain) == notRead {
+		s.hidden = true
+		return s
 	}
 	if len(plain) > 0 {
 		var err error

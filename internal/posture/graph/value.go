@@ -84,5 +84,13 @@ func portOf(v any, path ...string) any {
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
+// count says how many there are of something.
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return itoa(n) + " " + what + "s"
+}
+
 // item gives the path of an element of a list.
 func item(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }

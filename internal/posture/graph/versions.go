@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"strings"
+	"sync"
 
 	"bulwark.dev/bulwark/catalog"
 	"bulwark.dev/bulwark/internal/cluster/inventory"
@@ -27,7 +28,7 @@ func component(image string) string {
 	name := repository(image)
 	last := name[strings.LastIndexByte(name, '/')+1:]
 	switch {
-	case last == "kube-apiserver", last == "kube-controller-manager", last == "kube-scheduler", last == "kube-proxy", last == "etcd", last == "coredns":
+	case last == "runc", last == "containerd", last == "kube-apiserver", last == "kube-controller-manager", last == "kube-scheduler", last == "kube-proxy", last == "etcd", last == "coredns":
 		return last
 	case strings.HasSuffix(name, "ingress-nginx/controller"), last == "ingress-nginx-controller", last == "nginx-ingress-controller":
 		return "ingress-nginx"
@@ -86,16 +87,14 @@ func (ix *Index) components() []part {
 	})
 }
 
-// releases gives what is known of releases.
-func (ix *Index) releases() *release.Data {
-	return ix.data.get(func() *release.Data {
-		d, err := release.Load(catalog.Advisories())
-		if err != nil {
-			panic(fmt.Errorf("the shipped advisories: %w", err)) // they are tested
-		}
-		return d
-	})
-}
+// shipped gives what is known of releases; it is decoded once.
+var shipped = sync.OnceValue(func() *release.Data { //nolint:gochecknoglobals // constant data of this program
+	d, err := release.Load(catalog.Advisories())
+	if err != nil {
+		panic(fmt.Errorf("the shipped advisories: %w", err)) // they are tested
+	}
+	return d
+})
 
 // server gives the version of the API server, from the cluster or, in files, from
 // its static pod.

@@ -3,6 +3,7 @@ package graph
 import (
 	"bytes"
 	"cmp"
+	"maps"
 	"runtime"
 	"slices"
 	"sync"
@@ -86,6 +87,29 @@ func (c *crowd) find(s *selector) []*workload {
 	if c == nil || s.bad != "" {
 		return nil
 	}
+	var out []*workload
+	for _, w := range c.narrow(s) {
+		if s.matches(w.labels) {
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+// first gives one that a selector picks, or nil. It does not look far.
+func (c *crowd) first(s *selector) *workload {
+	const far = 200
+	from := c.narrow(s)
+	for _, w := range from[:min(len(from), far)] {
+		if s.matches(w.labels) {
+			return w
+		}
+	}
+	return nil
+}
+
+// narrow gives the shortest list of those that a selector could pick.
+func (c *crowd) narrow(s *selector) []*workload {
 	from := c.pods
 	for i := range s.needs {
 		n := &s.needs[i]
@@ -96,17 +120,13 @@ func (c *crowd) find(s *selector) []*workload {
 			from = some
 		}
 	}
-	var out []*workload
-	for _, w := range from {
-		if s.matches(w.labels) {
-			out = append(out, w)
-		}
-	}
-	return out
+	return from
 }
 
 // picks reports whether a selector picks anything of the crowd.
-func (c *crowd) picks(s *selector) bool { return len(c.find(s)) > 0 }
+func (c *crowd) picks(s *selector) bool {
+	return c != nil && s.bad == "" && slices.ContainsFunc(c.narrow(s), func(w *workload) bool { return s.matches(w.labels) })
+}
 
 func (ix *Index) workloads() *load { return ix.load.get(ix.buildLoad) }
 
@@ -302,7 +322,7 @@ func (w *workload) readVolumes(t *inventory.PodTemplate) {
 			one.projected = one.projected || at(p, "serviceAccountToken") != nil
 		}
 		// Every other source that names a Secret does it in one of these fields.
-		for source := range fields(v) {
+		for _, source := range slices.Sorted(maps.Keys(fields(v))) {
 			for _, f := range []string{"secretRef", "nodePublishSecretRef"} {
 				w.refer("Secret", text(v, source, f, "name"), "", path+"."+source+"."+f, "", false)
 			}

@@ -21,7 +21,7 @@ const (
 
 var classes = func() (t [256]alphabet) {
 	for i := range t {
-		c := byte(i) //nolint:gosec // G115: below 256
+		c := byte(i)
 		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 		digit := c >= '0' && c <= '9'
 		set := func(a alphabet, ok bool) {

@@ -33,6 +33,7 @@ func Controls() []control.Single {
 		make("credential-in-annotation", "Annotation holds a credential",
 			"Annotations are shown by every tool and copied into logs, metrics and events; nobody guards them as a secret.",
 			"Put the value into a Secret and refer to it by name.", everything, annotations),
+		inManifest(refs),
 		make("credential-in-object", "Object holds a credential in plain text",
 			"Objects other than Secrets are open to many readers, are not encrypted at rest and stand in repositories; who reads one gets what the credential opens.",
 			"Put the value into a Secret and refer to it; most kinds have a field for that.", isOther, fields),
@@ -56,6 +57,9 @@ func (p *place) Applies(s *control.Subject) bool { return p.applies(s) }
 func (p *place) Judge(s *control.Subject) []control.Result {
 	var f finder
 	p.look(s, &f)
+	if f.unseen != "" {
+		f.out = append(f.out, control.Result{Verdict: bulwark.VerdictUnknown, Reason: f.unseen, Message: f.unseen})
+	}
 	if len(f.out) == 0 {
 		return passed
 	}
@@ -68,18 +72,15 @@ var passed = []control.Result{{Verdict: bulwark.VerdictPass}}
 const most = 100
 
 // finder collects what is found in the fields of one object.
-type finder struct{ out []control.Result }
+type finder struct {
+	out []control.Result
+	// unseen says what could not be looked at.
+	unseen string
+}
 
-// field looks at a text under its name. what begins the message: `key "a"`.
-func (f *finder) field(path, container, what, name, text string) {
-	if len(text) < 2 || len(f.out) >= most {
-		return
-	}
-	hits := search(name, text)
-	if len(hits) == 0 {
-		return
-	}
-	lines := strings.Contains(text, "\n")
+// add tells of what was found in a text, each kind once. what begins the message:
+// `key "a"`.
+func (f *finder) add(hits []hit, text, path, container, what string) {
 	told := map[string]bool{}
 	for _, h := range hits {
 		if told[h.kind] || len(f.out) >= most {
@@ -87,20 +88,22 @@ func (f *finder) field(path, container, what, name, text string) {
 		}
 		told[h.kind] = true
 		where := ""
-		if lines && h.at >= 0 {
+		if h.at >= 0 && strings.Contains(text, "\n") {
 			where = fmt.Sprintf(", line %d", line(text, h.at))
 		}
-		r := control.Result{
+		f.out = append(f.out, control.Result{
 			Verdict: bulwark.VerdictFail, Field: path, Container: container, Severity: h.severity,
 			Message: fmt.Sprintf("%s holds %s (%d characters%s)", what, h.kind, h.length, where),
 			Key:     container + " " + what + " " + h.kind,
-		}
-		f.out = append(f.out, r)
+		})
 	}
 }
 
 // search gives the credentials in a text that stands under a name.
 func search(name, text string) []hit {
+	if len(text) < 2 {
+		return nil
+	}
 	hits := known.find(text)
 	if len(hits) == 0 {
 		if inner, ok := wrapped(text); ok {

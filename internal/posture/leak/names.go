@@ -72,42 +72,13 @@ func set(words ...string) map[string]bool {
 	return m
 }
 
-// mayBeSecret is a cheap look for the words that secretName knows.
+// mayBeSecret is a cheap look for the beginnings of the words that secretName knows.
 func mayBeSecret(name string) bool {
 	for i := 0; i+2 < len(name); i++ {
-		switch name[i] | 0x20 {
-		case 'p':
-			if c := name[i+1] | 0x20; c == 'a' || c == 'w' || c == 's' {
-				return true
-			}
-		case 's':
-			if c := name[i+1] | 0x20; c == 'e' || c == 'a' {
-				return true
-			}
-		case 't':
-			if name[i+1]|0x20 == 'o' && name[i+2]|0x20 == 'k' || name[i+1]|0x20 == 'r' && name[i+2]|0x20 == 'i' {
-				return true
-			}
-		case 'k':
-			if name[i+1]|0x20 == 'e' && name[i+2]|0x20 == 'y' {
-				return true
-			}
-		case 'c':
-			if name[i+1]|0x20 == 'r' && name[i+2]|0x20 == 'e' {
-				return true
-			}
-		case 'b':
-			if name[i+1]|0x20 == 'e' && name[i+2]|0x20 == 'a' {
-				return true
-			}
-		case 'j':
-			if name[i+1]|0x20 == 'w' {
-				return true
-			}
-		case 'm':
-			if strings.HasPrefix(strings.ToLower(name[i:]), "masterauth") {
-				return true
-			}
+		switch uint32(name[i]|0x20)<<16 | uint32(name[i+1]|0x20)<<8 | uint32(name[i+2]|0x20) {
+		case 'p'<<16 | 'a'<<8 | 's', 'p'<<16 | 'w'<<8 | 'd', 'p'<<16 | 's'<<8 | 'k', 's'<<16 | 'e'<<8 | 'c', 's'<<16 | 'a'<<8 | 's', 't'<<16 | 'o'<<8 | 'k', 'k'<<16 | 'e'<<8 | 'y',
+			'c'<<16 | 'r'<<8 | 'e', 'b'<<16 | 'e'<<8 | 'a', 'j'<<16 | 'w'<<8 | 't', 's'<<16 | 't'<<8 | 'r', 'm'<<16 | 'a'<<8 | 's':
+			return true
 		}
 	}
 	return false

@@ -9,11 +9,9 @@ func pairs(text string, known []hit) []hit {
 	var out []hit
 	k := 0
 	for i := 0; i < len(text); i++ {
-		sep := strings.IndexAny(text[i:], "=:")
-		if sep < 0 {
-			break
+		if c := text[i]; c != '=' && c != ':' {
+			continue
 		}
-		i += sep
 		name := nameBefore(text, i)
 		if name == "" {
 			continue

@@ -38,7 +38,9 @@ func configMap(s *control.Subject, f *finder) {
 	data, _ := s.Content["data"].(map[string]any)
 	for _, key := range slices.Sorted(maps.Keys(data)) {
 		if text, ok := data[key].(string); ok {
-			f.field(child("data", key), "", "key "+strconv.Quote(key), key, text)
+			if hits := search(key, text); hits != nil {
+				f.add(hits, text, child("data", key), "", "key "+strconv.Quote(key))
+			}
 		}
 	}
 	binary, _ := s.Content["binaryData"].(map[string]any)
@@ -46,6 +48,9 @@ func configMap(s *control.Subject, f *finder) {
 		text, _ := binary[key].(string)
 		raw, ok := decodeAll(text)
 		if !ok {
+			if text != "" {
+				f.unseen = "key " + strconv.Quote(key) + " of binaryData is no base64, or longer than an API server takes"
+			}
 			continue
 		}
 		path, what := child("binaryData", key), "key "+strconv.Quote(key)
@@ -56,7 +61,7 @@ func configMap(s *control.Subject, f *finder) {
 			})
 			continue
 		}
-		f.field(path, "", what, key, raw)
+		f.add(search(key, raw), raw, path, "", what)
 	}
 }
 
@@ -79,8 +84,9 @@ func environment(s *control.Subject, f *finder) {
 			for j, e := range env {
 				entry, _ := e.(map[string]any)
 				variable, _ := entry["name"].(string)
-				if value, ok := entry["value"].(string); ok {
-					f.field(c.Path+".env["+strconv.Itoa(j)+"].value", name, "container "+strconv.Quote(name)+": the variable "+variable, variable, value)
+				value, _ := entry["value"].(string)
+				if hits := search(variable, value); hits != nil {
+					f.add(hits, value, c.Path+".env["+strconv.Itoa(j)+"].value", name, "container "+strconv.Quote(name)+": the variable "+variable)
 				}
 			}
 		}
@@ -93,11 +99,12 @@ func commands(s *control.Subject, f *finder) {
 			name, _ := c.Spec["name"].(string)
 			for _, field := range [...]string{"command", "args"} {
 				words, _ := c.Spec[field].([]any)
-				what := "container " + strconv.Quote(name) + ": " + map[string]string{"command": "the command", "args": "an argument"}[field]
 				flag := ""
 				for j, w := range words {
 					word, _ := w.(string)
-					f.field(c.Path+"."+field+"["+strconv.Itoa(j)+"]", name, what, flag, word)
+					if hits := search(flag, word); hits != nil {
+						f.add(hits, word, c.Path+"."+field+"["+strconv.Itoa(j)+"]", name, "container "+strconv.Quote(name)+": "+field)
+					}
 					flag = ""
 					if strings.HasPrefix(word, "-") && !strings.ContainsAny(word, "= ") {
 						flag = strings.TrimLeft(word, "-") // its value is the next word
@@ -117,8 +124,9 @@ func annotations(s *control.Subject, f *finder) {
 			if key == "kubectl.kubernetes.io/last-applied-configuration" || strings.HasPrefix(key, "checksum/") {
 				continue
 			}
-			if text, ok := all[key].(string); ok {
-				f.field(child(path+".annotations", key), "", "the annotation "+key, key, text)
+			text, _ := all[key].(string)
+			if hits := search(key, text); hits != nil {
+				f.add(hits, text, child(path+".annotations", key), "", "the annotation "+key)
 			}
 		}
 	}
@@ -132,75 +140,126 @@ func annotations(s *control.Subject, f *finder) {
 }
 
 // fields looks at all texts of an object but those that have a control of their
-// own, and what a controller reports.
+// own, and what a controller reports. Most objects hold nothing, so that is asked
+// first, without a path for each field.
 func fields(s *control.Subject, f *finder) {
-	skip := map[string]bool{"metadata": true, "status": true, "apiVersion": true, "kind": true}
+	own := map[*any]bool{}
 	for i := range s.Pods {
-		if p := s.Pods[i].MetadataPath; p != "" {
-			skip[p] = true
-		}
 		for _, c := range s.ContainersOf(i) {
-			skip[c.Path+".env"], skip[c.Path+".command"], skip[c.Path+".args"] = true, true, true
+			for _, field := range [...]string{"env", "command", "args"} {
+				if list, _ := c.Spec[field].([]any); len(list) > 0 {
+					own[&list[0]] = true
+				}
+			}
 		}
 	}
-	w := walker{f, skip}
-	w.object("", s.Content, 0)
+	w := walker{f, own}
+	for key, v := range s.Content {
+		if !heading(key) && w.any(key, v, 0) {
+			w.object("", s.Content, 0)
+			return
+		}
+	}
+}
+
+// heading reports whether a field of the root is looked at elsewhere or says nothing.
+func heading(key string) bool {
+	return key == "metadata" || key == "status" || key == "apiVersion" || key == "kind"
 }
 
 type walker struct {
 	*finder
-	skip map[string]bool
+	own map[*any]bool // lists that have a control of their own
 }
 
 // deepest is how far below the root a text is looked for; an API server refuses
 // what is deeper long before.
 const deepest = 64
 
-func (w walker) object(path string, m map[string]any, depth int) {
-	if depth > deepest {
-		return
+const tooDeep = "the object is nested deeper than is looked at"
+
+// public fields hold certificates, ciphertext or a schema.
+func publicField(key string) bool {
+	switch key {
+	case "caBundle", "encryptedData", "ciphertext", "managedFields", "openAPIV3Schema":
+		return true
 	}
-	// A list of names and values, as of headers.
-	if name, ok := m["name"].(string); ok {
-		if value, isText := m["value"].(string); isText {
-			w.text(child(path, "value"), name, value)
+	return false
+}
+
+// under gives the name that a text stands under: its field, or, of a pair of name
+// and value as in a list of headers, that name.
+func under(m map[string]any, key string) string {
+	if key == "value" {
+		if name, ok := m["name"].(string); ok {
+			return name
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(m)) {
-		switch key {
-		case "caBundle", "encryptedData", "ciphertext", "managedFields", "openAPIV3Schema":
-			continue
-		case "value":
-			if _, ok := m["name"].(string); ok {
-				if _, isText := m["value"].(string); isText {
-					continue
-				}
+	return key
+}
+
+// any reports whether there is a credential below.
+func (w walker) any(name string, v any, depth int) bool {
+	switch v := v.(type) {
+	case string:
+		return search(name, v) != nil
+	case map[string]any:
+		if depth > deepest {
+			w.unseen = tooDeep
+			return false
+		}
+		for key, e := range v {
+			if !publicField(key) && w.any(under(v, key), e, depth+1) {
+				return true
 			}
 		}
-		w.value(child(path, key), key, m[key], depth+1)
+	case []any:
+		if depth > deepest {
+			w.unseen = tooDeep
+			return false
+		}
+		if len(v) > 0 && w.own[&v[0]] {
+			return false
+		}
+		for _, e := range v {
+			if w.any(name, e, depth+1) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (w walker) object(path string, m map[string]any, depth int) {
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		// Annotations of a template have a control of their own.
+		if depth == 0 && heading(key) || publicField(key) || key == "metadata" && m["spec"] != nil {
+			continue
+		}
+		w.value(child(path, key), under(m, key), m[key], depth+1)
 	}
 }
 
-func (w walker) value(path, key string, v any, depth int) {
-	if len(w.skip) > 0 && w.skip[path] {
+func (w walker) value(path, name string, v any, depth int) {
+	if depth > deepest {
 		return
 	}
 	switch v := v.(type) {
 	case string:
-		w.text(path, key, v)
+		if hits := search(name, v); hits != nil {
+			w.add(hits, v, path, "", path)
+		}
 	case map[string]any:
 		w.object(path, v, depth)
 	case []any:
-		if depth > deepest {
+		if len(v) > 0 && w.own[&v[0]] {
 			return
 		}
 		for i, e := range v {
-			w.value(path+"["+strconv.Itoa(i)+"]", key, e, depth+1)
+			w.value(path+"["+strconv.Itoa(i)+"]", name, e, depth+1)
 		}
 	}
 }
-
-func (w walker) text(path, name, text string) { w.field(path, "", path, name, text) }
 
 // child gives the path of a field, quoted where its name is no plain one.
 func child(path, key string) string {

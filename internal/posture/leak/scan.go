@@ -27,8 +27,10 @@ type anchor struct {
 
 // table finds the anchors that begin at a place by its first two bytes.
 type table struct {
-	first [1 << 10]uint64 // a bit for each pair of bytes
-	by    map[uint16][]anchor
+	// A bit for each pair of bytes that an anchor begins with: words for those that
+	// begin where a word does, inner for all others.
+	words, inner [1 << 10]uint64
+	by           map[uint16][]anchor
 }
 
 var known = newTable(append(tokens(), structures()...))
@@ -37,7 +39,11 @@ func newTable(anchors []anchor) *table {
 	t := &table{by: map[uint16][]anchor{}}
 	for _, a := range anchors {
 		p := pair(a.literal[0], a.literal[1])
-		t.first[p>>6] |= 1 << (p & 63)
+		if a.word {
+			t.words[p>>6] |= 1 << (p & 63)
+		} else {
+			t.inner[p>>6] |= 1 << (p & 63)
+		}
 		t.by[p] = append(t.by[p], a)
 	}
 	return t
@@ -50,7 +56,8 @@ func (t *table) find(text string) []hit {
 	var out []hit
 	for i := 0; i+1 < len(text); i++ {
 		p := pair(text[i], text[i+1])
-		if t.first[p>>6]&(1<<(p&63)) == 0 {
+		bit := uint64(1) << (p & 63)
+		if t.inner[p>>6]&bit == 0 && (t.words[p>>6]&bit == 0 || !boundary(text, i)) {
 			continue
 		}
 		for _, a := range t.by[p] {

@@ -151,7 +151,7 @@ func pem(text string, at int) (hit, bool) {
 func pemBase64(text string, at int) (hit, bool) {
 	end := run(text, at, base64std, maxPart)
 	raw, err := base64.StdEncoding.DecodeString(text[at : at+(end-at)&^3])
-	if err != nil {
+	if err != nil || !strings.HasPrefix(string(raw), "-----BEGIN ") {
 		return hit{end: end}, false
 	}
 	h, ok := pem(string(raw), 0)
@@ -199,6 +199,9 @@ func urlPassword(text string, at int) (hit, bool) {
 	}
 	switch strings.ToLower(password) {
 	case "password", "pass", "passwd", "pwd", "secret", "token", "port": // how documents write it
+		if host := strings.ToLower(rest[i+1:]); strings.HasPrefix(host, "host") || strings.HasPrefix(host, "example") || strings.HasPrefix(host, "server") {
+			return hit{}, false
+		}
 		return hit{"a URL with a well-known password", low, begin, user + i, len(password)}, true
 	}
 	if wellKnown(password) {

@@ -29,7 +29,7 @@ func reference(v string) bool {
 }
 
 // empty values and settings are no secrets.
-var settings = set("", "true", "false", "yes", "no", "on", "off", "none", "null", "nil", "undefined", "enabled", "disabled", "enable", "disable", "required", "optional", "string", "str", "text", "password", "secret", "token", "bearer", "basic", "jwt", "opaque", "auto", "default", "random", "generate", "generated", "unset", "empty", "n/a", "na", "todo", "tbd", "file", "env", "header", "cookie", "query", "body", "int", "integer", "bool", "boolean", "any", "object", "var", "value", "key", "never", "always", "md5", "scram-sha-256", "plain", "sha256", "external", "oauth2", "oidc", "kubernetes", "vault")
+var settings = set("", "true", "false", "yes", "no", "on", "off", "none", "null", "nil", "undefined", "enabled", "disabled", "enable", "disable", "required", "optional", "string", "str", "text", "password", "secret", "token", "bearer", "basic", "jwt", "opaque", "auto", "default", "random", "generate", "generated", "unset", "empty", "n/a", "na", "todo", "tbd", "file", "env", "header", "cookie", "query", "body", "int", "integer", "bool", "boolean", "any", "object", "var", "value", "key", "never", "always", "md5", "bcrypt", "scrypt", "pbkdf2", "argon2id", "argon2i", "argon2", "scram-sha-512", "scram-sha-256", "plain", "sha256", "external", "oauth2", "oidc", "kubernetes", "vault")
 
 // weak are the passwords that every attacker tries first.
 var weak = set("changeme", "change-me", "change_me", "changeit", "password", "passwd", "password1", "password123", "passw0rd", "p@ssw0rd", "p@ssword", "pass", "pass123", "pass1234", "admin", "admin123", "admin1234", "administrator", "root", "rootpassword", "rootpasswd", "toor", "secret", "secret123", "mysecret", "mypassword", "supersecret", "letmein", "welcome", "welcome1", "qwerty", "qwerty123", "test", "test123", "test1234", "testing", "guest", "default", "user", "demo", "foo", "bar", "foobar", "hi", "hello", "abc123", "123", "1234", "12345", "123456", "1234567", "12345678", "123456789", "1234567890", "111111", "000000", "postgres", "postgresql", "mysql", "mariadb", "mongo", "mongodb", "redis", "rabbitmq", "minio", "minio123", "minioadmin", "elastic", "kibana", "grafana", "prom-operator", "jenkins", "tomcat", "wordpress", "drupal", "example", "sa", "oracle", "manager", "nimda", "pwd", "s3cr3t", "s3cret", "hunter2", "iloveyou", "dragon", "monkey", "trustno1")
@@ -74,7 +74,7 @@ func named(value string, password, loose bool) (kind string, severity bulwark.Se
 		return "", 0, false
 	case !digit && !other: // words, as the name of a Secret
 		return "", 0, false
-	case !upper && strings.Count(v, "-")+strings.Count(v, ".") > 0 && pronounced(v):
+	case !upper && strings.ContainsAny(v, "-./") && pronounced(v):
 		return "", 0, false
 	case entropy(v) < 3:
 		return "", 0, false
@@ -127,7 +127,7 @@ func code(v string) bool {
 	if strings.ContainsAny(v, "(){}[]<>;") || strings.Contains(v, "::") || strings.Contains(v, "->") || strings.Contains(v, "=>") || strings.HasSuffix(v, ",") {
 		return true
 	}
-	_, _, digit, other := mix(v)
+	_, _, digit, other := mix(strings.TrimRight(v, "!?"))
 	return !digit && !other // identifiers, with dots or without
 }
 

@@ -120,7 +120,12 @@ func New(in Input) *Document {
 		d.Summary.count(&f)
 	}
 	if in.Compared {
-		d.Summary.Baseline = &Baseline{New: len(in.Findings), Known: in.Known, Fixed: in.Fixed}
+		d.Summary.Baseline = &Baseline{Known: in.Known, Fixed: in.Fixed}
+		for i := range in.Findings {
+			if in.Findings[i].Verdict != bulwark.VerdictExcepted {
+				d.Summary.Baseline.New++
+			}
+		}
 	}
 	d.FixFirst = fixFirst(d)
 	return d

@@ -98,7 +98,13 @@ func html(w io.Writer, d *Document, _ Options) error {
 		}
 	}
 	p.rows(d, in)
-	return t.Execute(w, p)
+	var b strings.Builder
+	if err := t.Execute(&b, p); err != nil {
+		return err
+	}
+	// The template escapes markup; characters that cannot be seen are shown here.
+	_, err = io.WriteString(w, xmlLines(b.String()))
+	return err
 }
 
 func (p *page) rows(d *Document, in map[string][]string) {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"bulwark.dev/bulwark"
+	"bulwark.dev/bulwark/internal/posture/control"
 	"bulwark.dev/bulwark/internal/posture/framework"
 )
 
@@ -90,9 +91,15 @@ func table(w io.Writer, d *Document, opt Options) error {
 	}
 	p.width = max(40, p.width)
 	meta := d.meta()
+	var small []group
 	for _, g := range groups(d, bulwark.VerdictFail) {
+		if g.severity < bulwark.SeverityMedium {
+			small = append(small, g)
+			continue
+		}
 		p.group(g, meta[g.control].Title, meta[g.control].Remediation)
 	}
+	p.small(small, meta)
 	p.unknown(d)
 	p.fixFirst(d)
 	p.frameworks(d.Frameworks)
@@ -116,6 +123,26 @@ func (p *pen) group(g group, title, remediation string) {
 		p.wrap("     ", "  → ", remediation)
 	}
 	p.line("")
+}
+
+// small writes what is low or info: a line each.
+func (p *pen) small(all []group, meta map[string]control.Meta) {
+	for _, g := range all {
+		first := g.findings[0]
+		where := subject(first.Object)
+		if at := place(first.Location.File, first.Location.Line); at != "" {
+			where += " " + plain(at)
+		}
+		if g.objects > 1 {
+			where += fmt.Sprintf(", and %d more", g.objects-1)
+		}
+		name := fmt.Sprintf("%-4s", strings.ToUpper(g.severity.String()))
+		p.line("%s  %s  %s", p.paint(tone(g.severity), name), plain(meta[g.control].Title), p.paint(dim, plain(g.control)+", "+where))
+	}
+	if len(all) > 0 {
+		p.line("%s", p.paint(dim, "      (-o json or html says more of these)"))
+		p.line("")
+	}
 }
 
 // row is the findings of one control on one object.

@@ -5,6 +5,7 @@ package posturetest
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 
 	"bulwark.dev/bulwark/internal/cluster/inventory"
@@ -187,21 +188,15 @@ func (g *generator) pods(n int, owner []string, labels, template object) {
 	for i := range n {
 		name := fmt.Sprintf("%s-%05x", owner[1], g.random.IntN(1<<20))
 		token := fmt.Sprintf("kube-api-access-%05x", g.random.IntN(1<<20))
-		own := object{}
-		for k, v := range spec {
-			own[k] = v
-		}
+		own := maps.Clone(spec)
 		own["nodeName"] = fmt.Sprintf("node-%d", g.random.IntN(300))
 		volumes, _ := spec["volumes"].([]any)
 		own["volumes"] = append(append([]any{}, volumes...), object{"name": token, "projected": object{"sources": []any{object{"serviceAccountToken": object{"path": "token", "expirationSeconds": 3607}}}}})
 		var containers []any
 		list, _ := spec["containers"].([]any)
 		for _, c := range list {
-			k := object{}
 			from, _ := c.(object)
-			for f, v := range from {
-				k[f] = v
-			}
+			k := maps.Clone(from)
 			mounts, _ := k["volumeMounts"].([]any)
 			k["volumeMounts"] = append(append([]any{}, mounts...), object{"name": token, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true})
 			containers = append(containers, k)

@@ -101,12 +101,10 @@ type Decision struct {
 // Judge gives what the policy's expressions say. It looks neither at bindings nor
 // at match constraints.
 func (p *Policy) Judge(ctx context.Context, r Request) Decision {
-	object, old := &unstructured.Unstructured{Object: r.Object}, (*unstructured.Unstructured)(nil)
-	operation := admission.Create
+	object, operation := &unstructured.Unstructured{Object: r.Object}, admission.Create
 	var before runtime.Object
 	if r.Old != nil {
-		old = &unstructured.Unstructured{Object: r.Old}
-		before, operation = old, admission.Update
+		before, operation = &unstructured.Unstructured{Object: r.Old}, admission.Update
 	}
 	kind := object.GroupVersionKind()
 	resource := schema.GroupVersionResource{Group: kind.Group, Version: kind.Version, Resource: r.Resource}
@@ -125,7 +123,7 @@ func (p *Policy) Judge(ctx context.Context, r Request) Decision {
 			out.Denied = true
 		case validating.EvalError:
 			out.Failed = true
-		default:
+		case validating.EvalAdmit:
 			continue
 		}
 		out.Messages = append(out.Messages, d.Message)

@@ -12,7 +12,7 @@ import (
 const (
 	costMixed, costBegins, costOutput, costNone = 0.5, 2.0, 3.0, 5.0
 	costStep, costFar                           = 0.02, 1.5
-	costBack, costAgain                         = 1.5, 1.0
+	costBack, costAgain, costHelp               = 1.5, 1.0, 0.3
 	maxCandidates                               = 64
 	maxAligned                                  = 20_000 // lines of what was rendered
 )
@@ -25,10 +25,17 @@ type piece struct {
 	control bool     // nothing that could be seen
 }
 
-// align gives for each line of rendered the line of template that most likely
-// made it, by the cheapest way through both.
-func align(template, rendered string) []int {
-	pieces := split(template)
+// align gives for each line of rendered the line of the templates that most likely
+// made it, by the cheapest way through both. The lines of the templates count on
+// from one to the next; the first is the one that was rendered, the others are what
+// it includes.
+func align(rendered string, templates ...string) []int {
+	var pieces []piece
+	var bounds []int
+	for _, t := range templates {
+		pieces = append(pieces, split(t)...)
+		bounds = append(bounds, len(pieces))
+	}
 	lines := strings.Split(rendered, "\n")
 	exact := map[string][]int{}
 	var mixed, outputs []int
@@ -43,7 +50,7 @@ func align(template, rendered string) []int {
 			exact[p.text] = append(exact[p.text], i)
 		}
 	}
-	w := way{pieces: pieces, exact: exact, mixed: mixed, outputs: outputs}
+	w := way{pieces: pieces, exact: exact, mixed: mixed, outputs: outputs, bounds: bounds}
 	if len(lines) > maxAligned || len(lines)*len(mixed) > 50_000_000 {
 		return w.quick(lines)
 	}
@@ -54,6 +61,13 @@ type way struct {
 	pieces         []piece
 	exact          map[string][]int
 	mixed, outputs []int
+	bounds         []int // where each template ends
+}
+
+// of gives the template that a line is of.
+func (w *way) of(line int) int {
+	i, _ := slices.BinarySearch(w.bounds, line+1)
+	return i
 }
 
 // step is one line of the template as the maker of one line.
@@ -68,7 +82,7 @@ func (w *way) cheapest(lines []string) []int {
 	rows := make([][]step, 0, len(lines))
 	at := make([]int, 0, len(lines)) // the line of each row
 	for i, line := range lines {
-		row := w.candidates(strings.TrimSpace(line))
+		row := w.candidates(strings.TrimSpace(line), best(rows))
 		if len(row) == 0 {
 			continue
 		}
@@ -91,19 +105,44 @@ func (w *way) cheapest(lines []string) []int {
 		out[i] = -1
 	}
 	if len(rows) > 0 {
-		k := 0
-		last := rows[len(rows)-1]
-		for i := range last {
-			if last[i].sum < last[k].sum {
-				k = i
-			}
-		}
-		for r := len(rows) - 1; r >= 0; r-- {
-			out[at[r]] = rows[r][k].line
-			k = rows[r][k].from
+		k := least(rows[len(rows)-1])
+		for r, row := range slices.Backward(rows) {
+			out[at[r]] = row[k].line
+			k = row[k].from
 		}
 	}
 	return filled(out)
+}
+
+// least gives the index of the cheapest step so far.
+func least(row []step) int {
+	k := 0
+	for i := range row {
+		if row[i].sum < row[k].sum {
+			k = i
+		}
+	}
+	return k
+}
+
+// best gives the line of the cheapest step so far.
+func best(rows [][]step) int {
+	if len(rows) == 0 {
+		return 0
+	}
+	last := rows[len(rows)-1]
+	return last[least(last)].line
+}
+
+// around gives the few of many lines that stand nearest to one.
+func around(lines []int, near int) []int {
+	const few = 24
+	if len(lines) <= few {
+		return lines
+	}
+	at, _ := slices.BinarySearch(lines, near)
+	from := max(0, min(at-few/2, len(lines)-few))
+	return lines[from : from+few]
 }
 
 // filled gives lines that nothing fits the line of what is above.
@@ -120,6 +159,8 @@ func filled(out []int) []int {
 
 func (w *way) move(from, to int) float64 {
 	switch {
+	case w.of(from) != w.of(to):
+		return costFar
 	case to > from:
 		return min(costStep*float64(to-from), costFar)
 	case to == from && w.pieces[to].output:
@@ -131,13 +172,14 @@ func (w *way) move(from, to int) float64 {
 	}
 }
 
-// candidates are the lines that can have made a line.
-func (w *way) candidates(line string) []step {
+// candidates are the lines that can have made a line, of many alike those near to
+// where the line before was made.
+func (w *way) candidates(line string, near int) []step {
 	if line == "" {
 		return nil
 	}
 	var out []step
-	for _, i := range w.exact[line] {
+	for _, i := range around(w.exact[line], near) {
 		out = append(out, step{line: i})
 	}
 	for _, i := range w.mixed {
@@ -147,13 +189,18 @@ func (w *way) candidates(line string) []step {
 	}
 	if len(out) == 0 {
 		if at := strings.IndexByte(line, ':'); at > 0 {
-			for _, i := range w.exact[line[:at+1]] {
+			for _, i := range around(w.exact[line[:at+1]], near) {
 				out = append(out, step{line: i, cost: costBegins})
 			}
 		}
 	}
-	for _, i := range w.outputs {
+	for _, i := range around(w.outputs, near) {
 		out = append(out, step{line: i, cost: costOutput})
+	}
+	for i, s := range out {
+		if w.of(s.line) > 0 {
+			out[i].cost += costHelp
+		}
 	}
 	if len(out) > maxCandidates {
 		out = slices.Clip(out[:maxCandidates])
@@ -207,7 +254,6 @@ func split(template string) []piece {
 			if inside {
 				end := strings.Index(text, "}}")
 				if end < 0 {
-					text = ""
 					break
 				}
 				text, inside = text[end+2:], false

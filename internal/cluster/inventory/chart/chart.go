@@ -24,7 +24,8 @@ type Options struct {
 	// all of them. SetString is like Set and takes every value as text.
 	ValuesFiles    []string
 	Set, SetString []string
-	// ReleaseName defaults to the chart's name, Namespace to "default".
+	// ReleaseName defaults to the chart's name, Namespace to "default". Where it is
+	// given, objects that name no namespace are in it.
 	ReleaseName, Namespace string
 	// KubeVersion is what .Capabilities.KubeVersion says, as "1.34". Default: the
 	// newest that the chart allows.

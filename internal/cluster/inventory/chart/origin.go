@@ -1,17 +1,19 @@
 package chart
 
 import (
+	"strings"
 	"sync"
 
 	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/internal/cluster/inventory"
 )
 
-// Origin is where an object of a chart comes from. The file is the template, as a
-// path below the chart's; the line is that of the template which made the field's
-// line, found by laying what was rendered beside the template: exact for lines
-// that stand in the template, the line of the include or toYaml for what those
-// made, and the nearest line above where nothing fits.
+// Origin is where an object of a chart comes from. The file is the template, or the
+// one with the named template that it includes, as a path below the chart's; the
+// line is the one that made the field's line, found by laying what was rendered
+// beside the templates: exact for lines that stand in one, the line of the include
+// or toYaml for what else those made, and the nearest line above where nothing
+// fits.
 type Origin struct {
 	chart  *Chart
 	source *source
@@ -30,22 +32,47 @@ func (o *Origin) Locate(path string) bulwark.Location {
 	if o.inner != nil {
 		line = o.inner.Locate(path).Line
 	}
-	return bulwark.Location{File: o.source.path, Line: o.source.line(line)}
+	return o.source.place(line)
 }
 
 // source is one template and what it made.
 type source struct {
 	path, template, rendered string
+	defines                  map[string]define
 
-	once  sync.Once
-	lines []int // line of the template, by line of what it made, both from 0
+	once sync.Once
+	help []define
+	// lines are those of the template and then of help, by line of what was made,
+	// all from 0.
+	lines []int
 }
 
-// line gives the template's line for one of what it made, both from 1.
-func (s *source) line(rendered int) int {
-	s.once.Do(func() { s.lines = align(s.template, s.rendered) })
+// place gives the place that made a line, from 1, of what was rendered.
+func (s *source) place(rendered int) bulwark.Location {
+	s.once.Do(func() {
+		s.help = reach(s.template, s.defines)
+		texts := []string{s.template}
+		for _, d := range s.help {
+			texts = append(texts, d.text)
+		}
+		s.lines = align(s.rendered, texts...)
+	})
+	at := bulwark.Location{File: s.path, Line: 1}
 	if rendered < 1 || len(s.lines) == 0 {
-		return 1
+		return at
 	}
-	return s.lines[min(rendered, len(s.lines))-1] + 1
+	line := s.lines[min(rendered, len(s.lines))-1]
+	rest := line - strings.Count(s.template, "\n") - 1
+	for _, d := range s.help {
+		if rest < 0 {
+			break
+		}
+		n := strings.Count(d.text, "\n") + 1
+		if rest < n {
+			return bulwark.Location{File: d.path, Line: d.first + rest + 1}
+		}
+		rest -= n
+	}
+	at.Line = line + 1
+	return at
 }

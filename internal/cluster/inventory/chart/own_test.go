@@ -21,6 +21,9 @@ func TestOwnChart(t *testing.T) {
 	kinds, placed := map[string]int{}, 0
 	for _, o := range objects {
 		kinds[o.Kind]++
+		if cluster := strings.HasPrefix(o.Kind, "Cluster") || o.Kind == "CustomResourceDefinition" || o.Kind == "GatewayClass"; (o.Namespace == "bulwark-system") == cluster {
+			t.Errorf("%s is in the wrong namespace", o)
+		}
 		loc := o.Locate("metadata.name")
 		if !strings.HasPrefix(loc.File, filepath.Join(at, "templates")) {
 			t.Errorf("%s is at %v", o, loc)

@@ -172,8 +172,7 @@ func (w *walk) skip(shown, why string) {
 
 // reason gives what is wrong without the path, which the Problem names already.
 func reason(err error) string {
-	var p *fs.PathError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		return p.Err.Error()
 	}
 	return err.Error()

@@ -46,7 +46,9 @@ func (c *Chart) RenderWith(over map[string]any) ([]*inventory.Object, []inventor
 		objects, problems = append(objects, found...), append(problems, bad...)
 	}
 	size := 0
-	for _, tmpl := range t.templates() {
+	all := t.templates()
+	named := defines(all)
+	for _, tmpl := range all {
 		text, ok := texts[tmpl.key]
 		if !ok || tmpl.partial() || tmpl.notes() || strings.TrimSpace(text) == "" {
 			continue
@@ -54,10 +56,14 @@ func (c *Chart) RenderWith(over map[string]any) ([]*inventory.Object, []inventor
 		if size += len(text); size > maxRendered {
 			return objects, append(problems, c.problem("", 0, fmt.Sprintf("the chart makes more than %d MiB; the rest is left out", maxRendered>>20)))
 		}
-		src := &source{path: tmpl.path, template: string(tmpl.file.Data), rendered: text}
+		src := &source{path: tmpl.path, template: string(tmpl.file.Data), rendered: text, defines: named}
 		found, bad := manifest.Decode(tmpl.path, []byte(text))
 		for _, o := range found {
-			made, err := inventory.New(o.Raw(), &Origin{chart: c, source: src, inner: o.Origin()})
+			raw := o.Raw()
+			if space := c.opt.Namespace; space != "" && o.Namespace == "" && namespaced(o.Kind) {
+				raw = into(raw, space)
+			}
+			made, err := inventory.New(raw, &Origin{chart: c, source: src, inner: o.Origin()})
 			if err != nil {
 				problems = append(problems, c.problem(tmpl.path, 1, err.Error()))
 				continue
@@ -66,11 +72,30 @@ func (c *Chart) RenderWith(over map[string]any) ([]*inventory.Object, []inventor
 		}
 		for _, p := range bad {
 			p.What = "what the template makes cannot be read: " + p.What
-			p.Location = bulwark.Location{File: tmpl.path, Line: src.line(p.Location.Line)}
+			p.Location = src.place(p.Location.Line)
 			problems = append(problems, p)
 		}
 	}
 	return objects, problems
+}
+
+// All gives the values that the templates see: the chart's own and its subcharts',
+// with those that the user gave.
+func (c *Chart) All() (map[string]any, error) {
+	if c.broken != nil {
+		return nil, c.broken
+	}
+	t, err := c.tree()
+	if err != nil {
+		return nil, err
+	}
+	values, _, err := c.prepare(t, nil)
+	if err != nil {
+		return nil, err
+	}
+	all, _ := values["Values"].(chartutil.Values)
+	out, _ := plain(all.AsMap()).(map[string]any)
+	return out, nil
 }
 
 func (c *Chart) problem(file string, line int, what string) inventory.Problem {

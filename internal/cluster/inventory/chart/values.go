@@ -2,6 +2,7 @@ package chart
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 
 	helm "helm.sh/helm/v3/pkg/chart"
@@ -50,9 +51,7 @@ func key(s string) string {
 // everything else is replaced.
 func merge(base, over map[string]any) map[string]any {
 	out := make(map[string]any, len(base)+len(over))
-	for k, v := range base {
-		out[k] = v
-	}
+	maps.Copy(out, base)
 	for k, v := range over {
 		if table, ok := v.(map[string]any); ok {
 			if under, ok := out[k].(map[string]any); ok {

@@ -57,7 +57,7 @@ func Parse(text string) (Path, error) {
 				return nil, fmt.Errorf("field path %q: %q is no index", text, rest[1:end])
 			}
 			rest = rest[end+1:]
-			out = append(out, Step{Index: int(n)}) //nolint:gosec // G115: 31 bits
+			out = append(out, Step{Index: int(n)})
 		default:
 			if len(out) > 0 {
 				if rest[0] != '.' {

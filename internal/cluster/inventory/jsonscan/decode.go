@@ -43,29 +43,29 @@ func (s *scanner[T]) value() (any, error) {
 
 func (s *scanner[T]) decodeObject() (any, error) {
 	m := map[string]any{}
-	return m, s.members('}', func() error {
-		if s.peek() != '"' {
-			return s.fail("expected a key")
-		}
-		key, err := s.string()
+	again, err := s.open('}')
+	for ; again && err == nil; again, err = s.more('}') {
+		key, err := s.key()
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if err := s.colon(); err != nil {
-			return err
+		if m[key], err = s.value(); err != nil {
+			return nil, err
 		}
-		m[key], err = s.value()
-		return err
-	})
+	}
+	return m, err
 }
 
 func (s *scanner[T]) decodeList() (any, error) {
 	base := len(s.stack)
-	err := s.members(']', func() error {
+	again, err := s.open(']')
+	for ; again && err == nil; again, err = s.more(']') {
 		v, err := s.value()
+		if err != nil {
+			return nil, err
+		}
 		s.stack = append(s.stack, v)
-		return err
-	})
+	}
 	out := make([]any, len(s.stack)-base)
 	copy(out, s.stack[base:])
 	clear(s.stack[base:])

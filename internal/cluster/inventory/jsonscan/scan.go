@@ -30,7 +30,21 @@ func Fields(text []byte, f func(key string, value []byte) error) error {
 	if s.peek() != '{' {
 		return s.fail("expected an object")
 	}
-	if err := s.object(f); err != nil {
+	again, err := s.open('}')
+	for ; again && err == nil; again, err = s.more('}') {
+		key, err := s.key()
+		if err != nil {
+			return err
+		}
+		value, err := s.cut()
+		if err != nil {
+			return err
+		}
+		if err := f(key, value); err != nil {
+			return err
+		}
+	}
+	if err != nil {
 		return err
 	}
 	return s.end()
@@ -43,15 +57,20 @@ func Elements(text []byte, f func(i int, value []byte) error) error {
 	if s.peek() != '[' {
 		return s.fail("expected a list")
 	}
-	i := 0
-	if err := s.list(func() error {
+	again, err := s.open(']')
+	for i := 0; again && err == nil; i++ {
 		value, err := s.cut()
 		if err != nil {
 			return err
 		}
-		i++
-		return f(i-1, value)
-	}); err != nil {
+		if err := f(i, value); err != nil {
+			return err
+		}
+		if again, err = s.more(']'); err != nil {
+			return err
+		}
+	}
+	if err != nil {
 		return err
 	}
 	return s.end()
@@ -122,46 +141,49 @@ func (s *scanner[T]) end() error {
 	return nil
 }
 
-func (s *scanner[T]) down() error {
+// open goes behind an opening bracket and reports whether a member follows.
+func (s *scanner[T]) open(closing byte) (bool, error) {
 	if s.depth++; s.depth > maxDepth {
-		return s.fail("nests too deep")
-	}
-	return nil
-}
-
-// members reads what is between the brackets; at is the opening one.
-func (s *scanner[T]) members(closing byte, member func() error) error {
-	if err := s.down(); err != nil {
-		return err
+		return false, s.fail("nests too deep")
 	}
 	s.at++
-	if s.space(); s.peek() == closing {
+	if s.space(); s.peek() != closing {
+		return true, nil
+	}
+	s.at++
+	s.depth--
+	return false, nil
+}
+
+// more goes behind what follows a member and reports whether another one does.
+func (s *scanner[T]) more(closing byte) (bool, error) {
+	s.space()
+	switch s.peek() {
+	case ',':
+		s.at++
+		s.space()
+		return true, nil
+	case closing:
 		s.at++
 		s.depth--
-		return nil
-	}
-	for {
-		s.space()
-		if err := member(); err != nil {
-			return err
-		}
-		s.space()
-		switch s.peek() {
-		case ',':
-			s.at++
-		case closing:
-			s.at++
-			s.depth--
-			return nil
-		default:
-			return s.fail("expected a comma or an end")
-		}
+		return false, nil
+	default:
+		return false, s.fail("expected a comma or an end")
 	}
 }
 
-func (s *scanner[T]) list(element func() error) error { return s.members(']', element) }
+// key reads a key and goes to its value.
+func (s *scanner[T]) key() (string, error) {
+	if s.peek() != '"' {
+		return "", s.fail("expected a key")
+	}
+	key, err := s.string()
+	if err != nil {
+		return "", err
+	}
+	return key, s.colon()
+}
 
-// colon goes from behind a key to its value.
 func (s *scanner[T]) colon() error {
 	if s.space(); s.peek() != ':' {
 		return s.fail("expected a colon")
@@ -169,26 +191,6 @@ func (s *scanner[T]) colon() error {
 	s.at++
 	s.space()
 	return nil
-}
-
-func (s *scanner[T]) object(f func(key string, value T) error) error {
-	return s.members('}', func() error {
-		if s.peek() != '"' {
-			return s.fail("expected a key")
-		}
-		key, err := s.string()
-		if err != nil {
-			return err
-		}
-		if err := s.colon(); err != nil {
-			return err
-		}
-		value, err := s.cut()
-		if err != nil {
-			return err
-		}
-		return f(key, value)
-	})
 }
 
 // cut reads a value and gives its text.
@@ -204,7 +206,8 @@ func (s *scanner[T]) cut() (T, error) {
 func (s *scanner[T]) skip() error {
 	switch c := s.peek(); c {
 	case '{':
-		return s.members('}', func() error {
+		again, err := s.open('}')
+		for ; again && err == nil; again, err = s.more('}') {
 			if s.peek() != '"' {
 				return s.fail("expected a key")
 			}
@@ -214,10 +217,19 @@ func (s *scanner[T]) skip() error {
 			if err := s.colon(); err != nil {
 				return err
 			}
-			return s.skip()
-		})
+			if err := s.skip(); err != nil {
+				return err
+			}
+		}
+		return err
 	case '[':
-		return s.list(s.skip)
+		again, err := s.open(']')
+		for ; again && err == nil; again, err = s.more(']') {
+			if err := s.skip(); err != nil {
+				return err
+			}
+		}
+		return err
 	case '"':
 		_, err := s.quoted()
 		return err

@@ -51,30 +51,29 @@ func (d *document) first() bulwark.Location {
 }
 
 // yaml reads a document of YAML.
-func (r *reader) yaml(d *document, strict bool) {
+func (p *part) yaml(d *document, strict bool) {
 	raw, twice, err := convert(d)
 	if err != nil {
 		at := d.first()
-		var e *nodes.Error
-		if errors.As(err, &e) {
+		if e, ok := errors.AsType[*nodes.Error](err); ok {
 			at = d.at(e.Line, 0)
 		}
 		if strict || looksLikeObject(d.text) {
-			r.problem(at, err.Error())
+			p.problem(at, err.Error())
 		} else {
-			r.passed(at)
+			p.pass(at)
 		}
 		return
 	}
 	if raw == nil {
 		return
 	}
-	u := unfolder{reader: r, strict: strict, place: func(path string, _ []byte) (inventory.Origin, bulwark.Location) {
+	u := unfolder{part: p, strict: strict, place: func(path string, _ []byte) (inventory.Origin, bulwark.Location) {
 		return &origin{doc: d, path: path}, d.first()
 	}}
 	u.value(raw, "", implied{}, 0)
 	if twice {
-		r.problems = append(r.problems, d.repeated()...)
+		p.problems = append(p.problems, d.repeated()...)
 	}
 }
 
@@ -84,6 +83,9 @@ func (r *reader) yaml(d *document, strict bool) {
 func convert(d *document) (raw []byte, twice bool, err error) {
 	if len(d.text) > MaxDocument {
 		return nil, false, fmt.Errorf("is a document of more than %d bytes, the limit; split it, or give it as JSON if it is a list", MaxDocument)
+	}
+	if values(d.text) > maxValues {
+		return nil, false, fmt.Errorf("has more than about %d values, the limit; split it, or give it as JSON if it is a list", maxValues)
 	}
 	if hidesMarker(d.text) || bytes.IndexByte(d.text, '&') >= 0 && bytes.IndexByte(d.text, '*') >= 0 {
 		root, err := nodes.ParseYAML(d.text)
@@ -112,6 +114,9 @@ var backQuoted = regexp.MustCompile("`[^`]*`")
 
 // unvalued gives a YAML library's error with its line and without values.
 func unvalued(text []byte, err error) error {
+	if before, _, ok := bytes.Cut(text, []byte("{{")); ok {
+		return &nodes.Error{Line: 1 + bytes.Count(before, []byte("\n")), Message: "is a template, with {{ in it, and no YAML yet; give what it renders to, or the folder of its chart"}
+	}
 	var e *nodes.Error
 	switch {
 	case errors.As(err, &e):
@@ -123,7 +128,22 @@ func unvalued(text []byte, err error) error {
 			return errors.New("is not YAML")
 		}
 	}
-	return &nodes.Error{Line: e.Line, Message: backQuoted.ReplaceAllString(e.Message, "a value")}
+	// What ends too early is told of the line behind the last.
+	last := bytes.Count(bytes.TrimRight(text, " \t\r\n"), []byte("\n")) + 1
+	return &nodes.Error{Line: min(e.Line, last), Message: backQuoted.ReplaceAllString(e.Message, "a value")}
+}
+
+// values gives how many values a text may have, at the most: a value needs a line,
+// or something between it and the next.
+func values(text []byte) int {
+	n := 1
+	for _, c := range text {
+		switch c {
+		case '\n', '\r', ',', '[', '{', '?':
+			n++
+		}
+	}
+	return n
 }
 
 // hidesMarker reports whether a document marker stands behind a line end that is
@@ -233,7 +253,7 @@ type implied struct{ apiVersion, kind string }
 
 // unfolder makes objects of a value, which may be a list of them.
 type unfolder struct {
-	*reader
+	*part
 	strict bool
 	// place gives the origin of the object at path, and its place for a Problem.
 	place func(path string, raw []byte) (inventory.Origin, bulwark.Location)
@@ -258,7 +278,7 @@ func (u *unfolder) value(raw []byte, path string, given implied, depth int) {
 		if u.strict || apiVersion != "" || kind != "" {
 			u.problem(at, err.Error())
 		} else {
-			u.passed(at)
+			u.pass(at)
 		}
 		return
 	case items != nil && (kind == "List" || strings.HasSuffix(kind, "List")):
@@ -281,7 +301,7 @@ func (u *unfolder) value(raw []byte, path string, given implied, depth int) {
 		if u.strict || apiVersion != "" && kind != "" {
 			u.problem(at, "has no apiVersion or no kind, so it is no Kubernetes object")
 		} else {
-			u.passed(at)
+			u.pass(at)
 		}
 		return
 	case len(raw) > MaxDocument:
@@ -289,7 +309,7 @@ func (u *unfolder) value(raw []byte, path string, given implied, depth int) {
 		return
 	}
 	if group, _, _ := strings.Cut(apiVersion, "/"); group == "kustomize.config.k8s.io" {
-		u.passed(at) // it tells how to build objects, and is none
+		u.pass(at) // it tells how to build objects, and is none
 		return
 	}
 	o, err := inventory.New(raw, from)

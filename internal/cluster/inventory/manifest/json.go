@@ -13,15 +13,12 @@ import (
 
 // json reads a stream of JSON values. It reports false where the text is no JSON
 // and may be YAML, which begins alike.
-func (r *reader) json(name string, text []byte, strict bool) bool {
+func (p *part) json(name string, text []byte, strict bool, trees *trees) bool {
 	at := &cursor{file: name, text: text, line: 1, column: 1}
-	before := len(r.objects)
-	problems := len(r.problems)
 	for rest := text; ; {
 		value, next, err := jsonscan.Next(rest)
 		if err != nil {
-			if !isJSON(name) && before == len(r.objects) {
-				r.problems = r.problems[:problems]
+			if !isJSON(name) {
 				return false
 			}
 			where := len(text) - len(rest)
@@ -29,20 +26,20 @@ func (r *reader) json(name string, text []byte, strict bool) bool {
 				where += e.Offset
 			}
 			if strict || looksLikeObject(text) {
-				r.problem(at.to(where), fmt.Sprintf("is not JSON: %v", err))
+				p.problem(at.to(where), fmt.Sprintf("is not JSON: %v", err))
 			} else {
-				r.passed(bulwark.Location{File: name})
+				p.pass(bulwark.Location{File: name})
 			}
 			return true
 		}
 		if value == nil {
 			return true
 		}
-		u := unfolder{reader: r, strict: strict, place: func(_ string, raw []byte) (inventory.Origin, bulwark.Location) {
+		u := unfolder{part: p, strict: strict, place: func(_ string, raw []byte) (inventory.Origin, bulwark.Location) {
 			// raw is a part of text, so what follows its start tells where that is.
 			place := at.to(cap(text) - cap(raw))
 			return &origin{doc: &document{
-				file: name, text: raw, json: true, line: place.Line - 1, column: place.Column - 1, trees: r.trees,
+				file: name, text: raw, json: true, line: place.Line - 1, column: place.Column - 1, trees: trees,
 			}}, place
 		}}
 		u.value(value, "", implied{}, 0)

@@ -40,6 +40,9 @@ const (
 	// MaxDocument is how many bytes one document of YAML, or one object of JSON,
 	// may have. A list in JSON may have more.
 	MaxDocument = 16 << 20
+	// maxValues is about how many values a document of YAML may have: the library
+	// takes some hundred bytes for each.
+	maxValues = 2_000_000
 	// maxExpanded is how many bytes a document may have with its aliases written
 	// out.
 	maxExpanded = 64 << 20
@@ -82,7 +85,11 @@ func Read(ctx context.Context, paths []string, opt Options) ([]*inventory.Object
 			return nil, nil, fmt.Errorf("read manifests: %w", err)
 		}
 	}
-	return r.objects, r.problems, nil
+	objects, problems := r.finish(ctx)
+	if err := ctx.Err(); err != nil {
+		return nil, nil, fmt.Errorf("read manifests: %w", err)
+	}
+	return objects, problems, nil
 }
 
 // Decode reads text that something rendered, or that came over a connection. name
@@ -90,26 +97,7 @@ func Read(ctx context.Context, paths []string, opt Options) ([]*inventory.Object
 func Decode(name string, text []byte) ([]*inventory.Object, []inventory.Problem) {
 	r := &reader{trees: &trees{}}
 	r.text(name, text, true)
-	return r.objects, r.problems
-}
-
-// reader gathers what it reads.
-type reader struct {
-	opt      Options
-	seen     map[string]bool // files, by their path without symbolic links
-	trees    *trees
-	objects  []*inventory.Object
-	problems []inventory.Problem
-}
-
-func (r *reader) problem(at bulwark.Location, what string) {
-	r.problems = append(r.problems, inventory.Problem{Location: at, What: tidy(what)})
-}
-
-func (r *reader) passed(at bulwark.Location) {
-	if r.opt.Passed != nil {
-		r.opt.Passed(at)
-	}
+	return r.finish(context.Background())
 }
 
 func (r *reader) stdin() error {

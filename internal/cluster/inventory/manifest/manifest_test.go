@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"unicode/utf16"
@@ -77,7 +79,7 @@ func TestDecode(t *testing.T) {
 		},
 		"json cut": {
 			"a.json", "{\"apiVersion\": \"v1\", \"kind\": \"Pod\", \"metadata\": {\"name\": \"a\"}}\n{\"apiVersion\": \"v1\",\n\"kind\": ",
-			[]string{"a.json:1:1 Pod a", "a.json:3: is not JSON: unexpected end at byte 29"},
+			[]string{"a.json:1:1 Pod a", "a.json:3: is not JSON: unexpected end at byte 30"},
 		},
 		"json in yaml":      {"a.yaml", "{apiVersion: v1, kind: Pod, metadata: {name: web}}", []string{"a.yaml:1:1 Pod web"}},
 		"json then yaml":    {"a.yaml", "{\"apiVersion\": \"v1\", \"kind\": \"Pod\", \"metadata\": {\"name\": \"a\"}}\n---\n" + pod, []string{"a.yaml:1:1 Pod a", "a.yaml:3:1 Pod web"}},
@@ -96,12 +98,12 @@ func TestDecode(t *testing.T) {
 			[]string{"a.yaml:1:1 Pod web", "a.yaml:22:1 Pod web", "a.yaml:20: is not YAML: found unexpected end of stream"},
 		},
 		"tab":            {"a.yaml", "apiVersion: v1\nkind: Pod\nmetadata:\n\tname: web\n", []string{"a.yaml:4: is indented with a tab; YAML wants spaces"}},
-		"template":       {"a.yaml", "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {{ .Values.name }}\n", []string{"a.yaml:1: has a key or a value that JSON, and so the API, does not have"}},
+		"template":       {"a.yaml", "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {{ .Values.name }}\n", []string{"a.yaml:4: is a template, with {{ in it, and no YAML yet; give what it renders to, or the folder of its chart"}},
 		"unknown alias":  {"a.yaml", "apiVersion: v1\nkind: Pod\nmetadata: *m\n", []string{"a.yaml:1: is not YAML: unknown anchor 'm' referenced"}},
 		"not a number":   {"a.yaml", "apiVersion: v1\nkind: Pod\nx: .nan\n", []string{"a.yaml:1: has a key or a value that JSON, and so the API, does not have"}},
-		"explicit tag":   {"a.yaml", "apiVersion: v1\nkind: Pod\nx: !!int hunter2\n", []string{"a.yaml:1: is not YAML: cannot decode a value as a a value"}},
+		"explicit tag":   {"a.yaml", "apiVersion: v1\nkind: Pod\nx: !!int hunter2\n", []string{"a.yaml:1: is not YAML: cannot decode !!str a value as a !!int"}},
 		"repeated key":   {"a.yaml", pod + "  hostNetwork: false\n", []string{"a.yaml:1:1 Pod web", `a.yaml:10: repeats the key "hostNetwork" of line 6; the last one counts`}},
-		"hidden marker":  {"a.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\r---\rapiVersion: v1\rkind: Pod\n", []string{`a.yaml:1: hides a second document; write "---" on a line of its own, with plain line feeds`}},
+		"hidden marker":  {"a.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\r---\rapiVersion: v1\rkind: Pod\n", []string{`a.yaml:3: hides a second document; write "---" on a line of its own, with plain line feeds`}},
 		"kustomization":  {"kustomization.yaml", "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n", nil},
 		"list of a kind": {"a.yaml", "apiVersion: v1\nkind: PodList\nitems:\n- metadata: {name: a}\n- {}\n", []string{"a.yaml:4:3 Pod a", "a.yaml:5:3 Pod "}},
 		"list": {
@@ -149,9 +151,9 @@ text: |
 		t.Fatal(err)
 	}
 	want := map[string]any{
-		"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "a"}, "data": map[string]any{},
+		"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "a"},
 		"x": []any{
-			true, false, true, false, "y", "yes", "0o17", int64(15), int64(31), int64(1000), 1000.0, int64(45045), "2026-01-02", nil, nil, ".inf2",
+			true, false, true, false, true, "yes", int64(15), int64(15), int64(31), int64(1000), int64(1000), "12:30:45", "2026-01-02", nil, nil, ".inf2",
 			int64(9223372036854775807), 18446744073709551615.0,
 		},
 		"base": map[string]any{"a": int64(1), "b": int64(2)}, "own": map[string]any{"a": int64(1), "b": int64(3)},
@@ -194,21 +196,21 @@ merged:
 		path             string
 		yaml, json, list string
 	}{
-		{"", "5:1", "1:1", "1:17"},
-		{"kind", "6:1", "1:27", "1:43"},
+		{"", "5:1", "1:1", "1:16"},
+		{"kind", "6:1", "1:27", "1:42"},
 		{"metadata.name", "8:3", "2:16", "2:16"},
 		{`metadata.labels["app.kubernetes.io/name"]`, "9:12", "2:42", "2:42"},
 		{"metadata.labels.tier", "9:43", "2:75", "2:75"},
 		{"metadata.annotations", "7:1", "2:3", "2:3"},
 		{"spec.template.spec.containers[0]", "14:9", "4:5", "4:5"},
 		{"spec.template.spec.containers[0].image", "15:9", "4:21", "4:21"},
-		{"spec.template.spec.containers[0].securityContext.privileged", "16:28", "5:26", "5:26"},
+		{"spec.template.spec.containers[0].securityContext.privileged", "16:29", "5:26", "5:26"},
 		{"spec.template.spec.containers[0].securityContext.runAsUser", "16:9", "5:6", "5:6"},
 		{"spec.template.spec.containers[1].image", "13:7", "3:34", "3:34"},
 		{"spec.template.spec.containers[x].image", "13:7", "3:34", "3:34"},
-		{"status", "5:1", "1:1", "1:17"},
-		{"merged.a", "17:12", "1:1", "1:17"},
-		{"]]][[[", "5:1", "1:1", "1:17"},
+		{"status", "5:1", "1:1", "1:16"},
+		{"merged.a", "17:12", "1:1", "1:16"},
+		{"]]][[[", "5:1", "1:1", "1:16"},
 	}
 	find := func(file, text string) *inventory.Object {
 		objects, _ := manifest.Decode(file, []byte(text))
@@ -268,7 +270,9 @@ func TestRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	var passed []string
-	opt := manifest.Options{Passed: func(at bulwark.Location) { passed = append(passed, fmt.Sprintf("%s:%d", filepath.Base(at.File), at.Line)) }}
+	opt := manifest.Options{Passed: func(at bulwark.Location) {
+		passed = append(passed, fmt.Sprintf("%s:%d", filepath.Base(at.File), at.Line))
+	}}
 	objects, problems, err := manifest.Read(t.Context(), []string{dir, filepath.Join(dir, "a.json")}, opt)
 	if err != nil {
 		t.Fatal(err)
@@ -348,7 +352,9 @@ func TestHostile(t *testing.T) {
 		"merge self":  {"apiVersion: v1\nkind: Circle\na: &a\n  <<: *a\n", "with its aliases written out"},
 		"deep":        {"apiVersion: v1\nkind: Deep\na: " + strings.Repeat("[", 100_000), "exceeded max depth"},
 		"large":       {"apiVersion: v1\nkind: Large\na: " + strings.Repeat("x", 50<<20) + "\n", "the limit; split it"},
-		"deep json":   {`{"apiVersion":"v1","kind":"Deep","a":` + strings.Repeat("[", 100_000), "deep"},
+		"many values": {"apiVersion: v1\nkind: Many\na: [" + strings.Repeat("x,", 7<<20) + "]", "values, the limit"},
+		"many lines":  {"apiVersion: v1\nkind: Many\na:\n" + strings.Repeat("- x\n", 3<<20), "values, the limit"},
+		"deep json":   {`{"apiVersion":"v1","kind":"Deep","a":` + strings.Repeat("[", 100_000), "exceeded max depth"},
 		"large json":  {`{"apiVersion":"v1","kind":"Large","a":"` + strings.Repeat("x", 50<<20) + `"}`, "the limit"},
 		"lists":       {strings.Repeat(`{"kind":"List","apiVersion":"v1","items":[`, 30) + strings.Repeat("]}", 30), "lists in lists"},
 		"deep lists":  {strings.Repeat("[", 5000) + strings.Repeat("]", 5000), "lists in lists"},
@@ -398,6 +404,73 @@ func TestNoValues(t *testing.T) {
 			if strings.Contains(p.What, "hunter2") {
 				t.Errorf("%q: %s", text, p.What)
 			}
+		}
+	}
+}
+
+// TestOrder: documents that are read at the same time come in their order.
+func TestOrder(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	const n = 500
+	for i := range n {
+		fmt.Fprintf(&text, "apiVersion: v1\nkind: Pod\nmetadata: {name: p%d}\n---\nbroken%d: [\n---\n", i, i)
+	}
+	objects, problems := manifest.Decode("a.yaml", []byte(text.String()))
+	if len(objects) != n || len(problems) != n {
+		t.Fatalf("%d objects, %d problems", len(objects), len(problems))
+	}
+	for i := range n {
+		if objects[i].Name != fmt.Sprintf("p%d", i) || i > 0 && problems[i].Location.Line <= problems[i-1].Location.Line {
+			t.Fatalf("%d: %s, %v", i, objects[i], problems[i])
+		}
+		if at := objects[i].Locate("metadata.name"); at.Line != 6*i+3 {
+			t.Fatalf("%s is at line %d", objects[i], at.Line)
+		}
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	in := readerFunc(func(p []byte) (int, error) {
+		cancel()
+		return copy(p, text.String()[:1000]), io.EOF
+	})
+	if _, _, err := manifest.Read(ended, []string{"-"}, manifest.Options{Stdin: in}); !errors.Is(err, context.Canceled) {
+		t.Errorf("ended while reading: %v", err)
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// TestLocateAtOnce: places are asked for by many, of more documents than are kept.
+func TestLocateAtOnce(t *testing.T) {
+	t.Parallel()
+	const n = 200
+	objects, _ := manifest.Decode("a.yaml", []byte(strings.Repeat(pod+"---\n", n)))
+	if len(objects) != n {
+		t.Fatalf("%d objects", len(objects))
+	}
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			for i, o := range objects {
+				if at := o.Locate("spec.containers[0].image"); at.Line != 10*i+9 || at.Column != 5 {
+					t.Errorf("%d is at %v", i, at)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+}
+
+func BenchmarkDecode(b *testing.B) {
+	text := []byte(strings.Repeat(pod+"---\n", 1000))
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if objects, _ := manifest.Decode("a.yaml", text); len(objects) != 1000 {
+			b.Fatal(len(objects))
 		}
 	}
 }

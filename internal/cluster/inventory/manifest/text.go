@@ -25,17 +25,20 @@ func (r *reader) text(name string, text []byte, strict bool) {
 		if strict || looksLikeObject(text) {
 			r.problem(bulwark.Location{File: name, Line: line}, message)
 		} else {
-			r.passed(bulwark.Location{File: name})
+			r.add(nil).pass(bulwark.Location{File: name})
 		}
 		return
 	}
 	if c := bytes.TrimLeft(text, " \t\r\n"); len(c) > 0 && (c[0] == '{' || c[0] == '[') {
-		if r.json(name, text, strict) {
+		p := &part{}
+		if p.json(name, text, strict, r.trees) {
+			r.parts = append(r.parts, p)
 			return
 		}
 	}
 	for _, c := range nodes.Split(text) {
-		r.yaml(&document{file: name, text: c.Text, line: c.First - 1, trees: r.trees}, strict)
+		d := &document{file: name, text: c.Text, line: c.First - 1, trees: r.trees}
+		r.add(func(p *part) { p.yaml(d, strict) })
 	}
 }
 

@@ -14,18 +14,28 @@ import (
 
 // kustomizations gives the kustomization files that were read, the nearest first.
 func (t *tree) kustomizations() []string {
-	return slices.DeleteFunc(t.nearest(), func(f string) bool {
+	return slices.DeleteFunc(slices.Clone(t.nearest()), func(f string) bool {
 		return !slices.Contains(konfig.RecognizedKustomizationFileNames(), filepath.Base(f))
 	})
 }
 
-// root gives the object of a YAML file, or nil.
+// root gives what stands in a YAML file, read once, or nil.
 func (t *tree) root(file string) *yaml.Node {
-	var doc yaml.Node
-	if yaml.Unmarshal(t.files[file], &doc) != nil || len(doc.Content) == 0 {
-		return nil
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n, ok := t.roots[file]; ok {
+		return n
 	}
-	return doc.Content[0]
+	if t.roots == nil {
+		t.roots = map[string]*yaml.Node{}
+	}
+	var doc yaml.Node
+	if yaml.Unmarshal(t.files[file], &doc) == nil && len(doc.Content) > 0 {
+		t.roots[file] = doc.Content[0]
+	} else {
+		t.roots[file] = nil
+	}
+	return t.roots[file]
 }
 
 // declared finds the line of a kustomization that sets a value for many objects:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -89,10 +90,8 @@ func builtin(n *yaml.Node) bool {
 				return true
 			}
 		case "items":
-			for _, e := range v.Content {
-				if builtin(e) {
-					return true
-				}
+			if slices.ContainsFunc(v.Content, builtin) {
+				return true
 			}
 		}
 	}
@@ -146,8 +145,8 @@ func (g guarded) text(n *yaml.Node, key string, depth int, kust bool) error {
 	plugin := key == "generators" || key == "transformers" || key == "validators"
 	if kust && plugin && strings.ContainsAny(text, "\n{") { // the plugin itself, not its file
 		var doc yaml.Node
-		if yaml.Unmarshal([]byte(text), &doc) != nil {
-			return nil
+		if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
+			return g.refuse(n, "a plugin that is no YAML")
 		}
 		if grown(&doc, map[*yaml.Node]int{}) > maxNodes {
 			return g.refuse(n, "its aliases make it larger than a million values")

@@ -135,6 +135,9 @@ func TestHostile(t *testing.T) {
 			dir := t.TempDir()
 			t.Chdir(dir)
 			write(t, "secret.yaml", configMap)
+			if err := os.Mkdir("k", 0o750); err != nil {
+				t.Fatal(err)
+			}
 			for file, text := range test.files {
 				if to, ok := strings.CutPrefix(text, "->"); ok {
 					if err := os.Symlink(to, filepath.Join("k", file)); err != nil {

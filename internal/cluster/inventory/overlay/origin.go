@@ -32,8 +32,13 @@ type tree struct {
 	overlay *Overlay
 	files   map[string][]byte
 
+	once    sync.Once
 	mu      sync.Mutex
 	decoded map[string][]*inventory.Object
+	roots   map[string]*yaml.Node // nil for what is no YAML
+	sorted  []string
+	kinds   map[string][]*inventory.Object // of all files, the nearest first
+	inlines []string                       // files that may hold patches in them
 }
 
 // Overlay gives the build.
@@ -100,14 +105,12 @@ func (o *Origin) Locate(path string) bulwark.Location {
 func (t *tree) deepest(base *inventory.Object, self head, final any, steps fieldpath.Path) (*inventory.Object, fieldpath.Path) {
 	best := base
 	far, _ := sameIn(base, final, steps, nil)
-	for _, file := range t.nearest() {
-		for _, o := range t.objects(file) {
-			if o.Kind != self.Kind || !strings.Contains(self.Metadata.Name, o.Name) {
-				continue
-			}
-			if at, _ := sameIn(o, final, steps, nil); len(at) > len(far) {
-				best, far = o, at
-			}
+	for _, o := range t.ofKind(self.Kind) {
+		if !strings.Contains(self.Metadata.Name, o.Name) {
+			continue
+		}
+		if at, _ := sameIn(o, final, steps, nil); len(at) > len(far) {
+			best, far = o, at
 		}
 	}
 	return best, far
@@ -134,6 +137,24 @@ func (t *tree) objects(file string) []*inventory.Object {
 	}
 	t.decoded[file] = found
 	return found
+}
+
+// ofKind gives the objects of a kind of all files that were read, patches too, the
+// nearest first.
+func (t *tree) ofKind(kind string) []*inventory.Object {
+	t.once.Do(func() {
+		t.kinds = map[string][]*inventory.Object{}
+		for _, file := range t.nearest() {
+			for _, o := range t.objects(file) {
+				t.kinds[o.Kind] = append(t.kinds[o.Kind], o)
+			}
+			if root := t.root(file); root != nil && (root.Kind == yaml.SequenceNode || field(root, "patches") != nil ||
+				field(root, "patchesStrategicMerge") != nil || field(root, "patchesJson6902") != nil) {
+				t.inlines = append(t.inlines, file)
+			}
+		}
+	})
+	return t.kinds[kind]
 }
 
 // like finds in a file the object that became self: one of its kind, of its name
@@ -228,15 +249,15 @@ func sameElement(list, finals []any, i int) int {
 // that was read, or one within a kustomization. The files nearest to the overlay
 // come first, since they are laid on last.
 func (t *tree) patched(self head, final any, steps fieldpath.Path, want any) (bulwark.Location, bool) {
-	for _, file := range t.nearest() {
-		for _, o := range t.objects(file) {
-			if o.Kind != self.Kind || !(strings.Contains(self.Metadata.Name, o.Name) || o.Name == "") {
-				continue
-			}
-			if at, same := sameIn(o, final, steps, want); same {
-				return o.Locate(at.String()), true
-			}
+	for _, o := range t.ofKind(self.Kind) {
+		if !strings.Contains(self.Metadata.Name, o.Name) {
+			continue
 		}
+		if at, same := sameIn(o, final, steps, want); same {
+			return o.Locate(at.String()), true
+		}
+	}
+	for _, file := range t.inlines {
 		if loc, ok := t.inline(file, self, final, steps, want); ok {
 			return loc, true
 		}
@@ -247,6 +268,11 @@ func (t *tree) patched(self head, final any, steps fieldpath.Path, want any) (bu
 // nearest lists the files that were read, those of the built folder first and
 // then by how far away they are.
 func (t *tree) nearest() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sorted != nil {
+		return t.sorted
+	}
 	files := make([]string, 0, len(t.files))
 	for f := range t.files {
 		files = append(files, f)
@@ -264,128 +290,8 @@ func (t *tree) nearest() []string {
 		}
 		return strings.Compare(a, b)
 	})
+	t.sorted = files
 	return files
-}
-
-// inline looks for a patch in the texts of a kustomization, and for JSON 6902
-// operations in any file.
-func (t *tree) inline(file string, self head, final any, steps fieldpath.Path, want any) (bulwark.Location, bool) {
-	var doc yaml.Node
-	if yaml.Unmarshal(t.files[file], &doc) != nil || len(doc.Content) == 0 {
-		return bulwark.Location{}, false
-	}
-	root := doc.Content[0]
-	if root.Kind == yaml.SequenceNode {
-		if n := operation(root, steps, want); n != nil {
-			return bulwark.Location{File: t.overlay.shown(file), Line: n.Line}, true
-		}
-		return bulwark.Location{}, false
-	}
-	for _, key := range []string{"patches", "patchesStrategicMerge", "patchesJson6902"} {
-		list := field(root, key)
-		if list == nil {
-			continue
-		}
-		for _, e := range list.Content {
-			text := e
-			if e.Kind == yaml.MappingNode {
-				text = field(e, "patch")
-			}
-			if text == nil || text.Kind != yaml.ScalarNode || !strings.ContainsAny(text.Value, "\n{[") {
-				continue
-			}
-			if line, ok := inText(text, self, final, steps, want); ok {
-				return bulwark.Location{File: t.overlay.shown(file), Line: line}, true
-			}
-		}
-	}
-	return bulwark.Location{}, false
-}
-
-// inText looks into one patch that stands in a kustomization. The line counts
-// from that of the text, where it is a block; else it is the text's own.
-func inText(text *yaml.Node, self head, final any, steps fieldpath.Path, want any) (int, bool) {
-	start := 0
-	if text.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
-		start = 1
-	}
-	line := func(n int) int {
-		if start == 0 {
-			return text.Line
-		}
-		return text.Line + n
-	}
-	var doc yaml.Node
-	if yaml.Unmarshal([]byte(text.Value), &doc) != nil || len(doc.Content) == 0 {
-		return 0, false
-	}
-	if doc.Content[0].Kind == yaml.SequenceNode {
-		if n := operation(doc.Content[0], steps, want); n != nil {
-			return line(n.Line), true
-		}
-		return 0, false
-	}
-	found, _ := manifest.Decode("", []byte(text.Value))
-	for _, o := range found {
-		if o.Kind != self.Kind {
-			continue
-		}
-		if at, same := sameIn(o, final, steps, want); same {
-			return line(o.Locate(at.String()).Line), true
-		}
-	}
-	return 0, false
-}
-
-// operation finds the JSON 6902 operation that sets a field or what it is in.
-func operation(list *yaml.Node, steps fieldpath.Path, want any) *yaml.Node {
-	for _, op := range slices.Backward(list.Content) {
-		at, value := field(op, "path"), field(op, "value")
-		if at == nil || value == nil {
-			continue
-		}
-		var set any
-		if value.Decode(&set) != nil {
-			continue
-		}
-		pointer := strings.Split(strings.TrimPrefix(at.Value, "/"), "/")
-		if len(pointer) > len(steps) || !points(pointer, steps) {
-			continue
-		}
-		if got, ok := steps[len(pointer):].Get(plain(set)); ok && reflect.DeepEqual(got, want) {
-			return at
-		}
-	}
-	return nil
-}
-
-// points reports whether a JSON pointer names the first steps of a path. "-" is
-// any element.
-func points(pointer []string, steps fieldpath.Path) bool {
-	for i, p := range pointer {
-		p = strings.NewReplacer("~1", "/", "~0", "~").Replace(p)
-		if steps[i].Index >= 0 {
-			if p != "-" && (fieldpath.Path{steps[i]}).String() != "["+p+"]" {
-				return false
-			}
-		} else if p != steps[i].Key {
-			return false
-		}
-	}
-	return true
-}
-
-// plain turns decoded YAML into what decoded JSON would be.
-func plain(v any) any {
-	text, err := json.Marshal(v)
-	if err != nil {
-		return nil
-	}
-	var out any
-	if json.Unmarshal(text, &out) != nil {
-		return nil
-	}
-	return out
 }
 
 func field(n *yaml.Node, key string) *yaml.Node {

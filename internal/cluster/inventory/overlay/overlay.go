@@ -175,8 +175,7 @@ func (o *Overlay) build(disk *disk) (m resmap.ResMap, err error) {
 // are shown as the user gave them.
 func (o *Overlay) failure(disk *disk, err error) inventory.Problem {
 	p := inventory.Problem{Location: bulwark.Location{File: o.Kustomization()}}
-	var r *refusal
-	if errors.As(err, &r) {
+	if r, ok := errors.AsType[*refusal](err); ok {
 		p.Location = bulwark.Location{File: o.shown(r.file), Line: r.line}
 		p.What = r.what
 		return p

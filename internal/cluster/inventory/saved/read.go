@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 	"strings"
 
 	"bulwark.dev/bulwark/internal/cluster/inventory"
@@ -51,7 +52,7 @@ func ours(text []byte) bool      { return bytes.HasPrefix(text, []byte(`{"bulwar
 // Read reads a Snapshot from what Write wrote, or a list as "kubectl get -A -o
 // json" prints it, both packed with gzip or not. Of such a list it is not known
 // whether a kind without objects was asked for at all, so Snapshot.Unread says
-// that it may be missing.
+// that it may be missing. A list that no server made is ErrManifests.
 func Read(r io.Reader) (*inventory.Snapshot, error) {
 	const buffer = 1 << 20
 	in := bufio.NewReaderSize(r, buffer)
@@ -79,6 +80,10 @@ func Read(r io.Reader) (*inventory.Snapshot, error) {
 		return readList(in)
 	}
 }
+
+// ErrManifests is the error for a list whose objects no server stored, as none has
+// a UID: somebody wrote it, and package manifest knows its lines.
+var ErrManifests = errors.New("a list of manifests, not of a cluster's objects")
 
 var errTooLarge = fmt.Errorf("the file has more than %d bytes, the limit", int64(MaxFile))
 
@@ -240,6 +245,9 @@ func readList(in *bufio.Reader) (*inventory.Snapshot, error) {
 	}
 	if !found || !strings.HasSuffix(kind, "List") {
 		return fail(fmt.Errorf("the file is no saved snapshot and no list of objects"))
+	}
+	if !slices.ContainsFunc(objects, func(o *inventory.Object) bool { return o.UID != "" }) {
+		return nil, ErrManifests
 	}
 	return inventory.NewSnapshot(objects, inventory.Facts{Live: true, Partial: true}, nil, problems), nil
 }

@@ -5,13 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"bulwark.dev/bulwark/internal/cluster/inventory/fieldpath"
 )
 
-// normal gives a value as decoded JSON would be, with exact numbers.
-func normal(v any) (any, error) {
+// Normal gives a value as decoded JSON would be, with exact numbers.
+func Normal(v any) (any, error) {
 	text, err := json.Marshal(v)
 	if err != nil {
 		return nil, fmt.Errorf("a value that JSON does not have: %w", err)
@@ -54,9 +55,7 @@ func changed(v any, path fieldpath.Path, e Edit) (any, error) {
 			return v, nil
 		}
 		out := make(map[string]any, len(at)+1)
-		for k, e := range at {
-			out[k] = e
-		}
+		maps.Copy(out, at)
 		if e.Remove && len(rest) == 0 {
 			delete(out, step.Key)
 			return out, nil
@@ -70,7 +69,8 @@ func changed(v any, path fieldpath.Path, e Edit) (any, error) {
 			return nil, fmt.Errorf("%s: a list has no field of a name", path)
 		case step.Index >= len(at) && e.Remove:
 			return v, nil
-		case step.Index > len(at):
+		case step.Index > len(at), step.Index == len(at) && len(rest) > 0:
+			// A field of an element that is not there must not make one.
 			return nil, fmt.Errorf("%s: the list has only %d elements", path, len(at))
 		case step.Index == len(at):
 			next, err := changed(nil, rest, e)

@@ -89,6 +89,7 @@ func (d *document) end(n *yaml.Node, flow bool) (int, error) {
 		return at, nil
 	case yaml.ScalarNode:
 		return d.scalarEnd(n, d.properties(at), flow)
+	case yaml.DocumentNode: // never within one
 	case yaml.MappingNode, yaml.SequenceNode:
 		if n.Style&yaml.FlowStyle != 0 {
 			return d.flowEnd(n, d.properties(at))

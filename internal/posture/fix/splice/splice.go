@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -59,7 +60,7 @@ func one(text []byte, e Edit) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	value, err := normal(e.Value)
+	value, err := Normal(e.Value)
 	if err != nil {
 		return nil, err
 	}
@@ -209,14 +210,13 @@ func (d *document) content() (any, error) {
 	if err := d.root.Decode(&v); err != nil {
 		return nil, err
 	}
-	return normal(v)
+	return Normal(v)
 }
 
 // joined gives the text with the splices made, the last one first.
 func (d *document) joined() []byte {
 	out := d.text
-	for i := len(d.splices) - 1; i >= 0; i-- {
-		s := d.splices[i]
+	for _, s := range slices.Backward(d.splices) {
 		next := make([]byte, 0, len(out)+len(s.text))
 		next = append(next, out[:s.from]...)
 		next = append(next, s.text...)

@@ -20,8 +20,8 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 // edits reads lines of "path = JSON" and "path -".
-func edits(t testing.TB, text string) []splice.Edit {
-	t.Helper()
+func edits(tb testing.TB, text string) []splice.Edit {
+	tb.Helper()
 	var out []splice.Edit
 	for line := range strings.SplitSeq(strings.TrimSpace(text), "\n") {
 		var e splice.Edit
@@ -29,11 +29,11 @@ func edits(t testing.TB, text string) []splice.Edit {
 		if !ok {
 			at, e.Remove = strings.TrimSuffix(line, " -"), true
 		} else if err := json.Unmarshal([]byte(value), &e.Value); err != nil {
-			t.Fatalf("%s: %v", line, err)
+			tb.Fatalf("%s: %v", line, err)
 		}
 		var err error
 		if e.Path, err = fieldpath.Parse(at); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		out = append(out, e)
 	}

@@ -16,6 +16,25 @@ import (
 // either: words, names and paths.
 var bare = regexp.MustCompile(`^[A-Za-z_/][A-Za-z0-9_./-]*$`)
 
+// small reports whether a value is best written on one line.
+func small(value any) bool {
+	switch v := value.(type) {
+	case map[string]any:
+		return len(v) == 0
+	case []any:
+		for _, e := range v {
+			switch e.(type) {
+			case map[string]any, []any:
+				return false
+			}
+		}
+		return len(fmt.Sprint(v)) < 60
+	case string:
+		return !strings.Contains(v, "\n")
+	}
+	return true
+}
+
 // block writes a value on lines of its own; the first line has no indentation,
 // those after it have indent spaces; step is the indentation of each level.
 func block(value any, indent, step int) (string, error) {
@@ -25,7 +44,7 @@ func block(value any, indent, step int) (string, error) {
 	var buf bytes.Buffer
 	enc := yaml.NewEncoder(&buf)
 	enc.SetIndent(step)
-	if err := enc.Encode(plain(value)); err != nil {
+	if err := enc.Encode(Plain(value)); err != nil {
 		return "", fmt.Errorf("write the value: %w", err)
 	}
 	if err := enc.Close(); err != nil {
@@ -40,8 +59,8 @@ func block(value any, indent, step int) (string, error) {
 	return strings.Join(lines, "\n"), nil
 }
 
-// plain turns exact numbers into what the YAML writer knows as numbers.
-func plain(v any) any {
+// Plain turns exact numbers into what the YAML writer knows as numbers.
+func Plain(v any) any {
 	switch v := v.(type) {
 	case json.Number:
 		if i, err := v.Int64(); err == nil {
@@ -55,13 +74,13 @@ func plain(v any) any {
 	case map[string]any:
 		out := make(map[string]any, len(v))
 		for k, e := range v {
-			out[k] = plain(e)
+			out[k] = Plain(e)
 		}
 		return out
 	case []any:
 		out := make([]any, len(v))
 		for i, e := range v {
-			out[i] = plain(e)
+			out[i] = Plain(e)
 		}
 		return out
 	}

@@ -8,7 +8,9 @@ import (
 	"io/fs"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 
 	"k8s.io/apimachinery/pkg/util/version"
 )
@@ -138,11 +140,15 @@ func Parse(text string) (Version, error) {
 	if err != nil {
 		return Version{}, fmt.Errorf("read the version %.60q: %w", text, err)
 	}
-	return Version{v, m[5]}, nil
+	vendor := m[5]
+	if !strings.ContainsFunc(vendor, unicode.IsLetter) {
+		vendor = "" // how often its own people packed it, as etcd's 3.5.15-0
+	}
+	return Version{v, vendor}, nil
 }
 
 // Minor gives "1.30".
-func (v Version) Minor() string { return fmt.Sprintf("%d.%d", v.Version.Major(), v.Version.Minor()) }
+func (v Version) Minor() string { return fmt.Sprintf("%d.%d", v.Major(), v.Version.Minor()) }
 
 // Hit is a vulnerability that a version has.
 type Hit struct {

@@ -74,7 +74,7 @@ func New(roles []Role, bindings []Binding, filled bool) *Book {
 		n := &bindings[i]
 		b.bindings = append(b.bindings, n)
 		for _, s := range n.Subjects {
-			id := subjectID(s)
+			id := subjectID(s, n.Ref.Namespace)
 			if known := b.bySub[id]; id != "" && (len(known) == 0 || known[len(known)-1] != n) {
 				b.bySub[id] = append(known, n)
 			}
@@ -84,16 +84,17 @@ func New(roles []Role, bindings []Binding, filled bool) *Book {
 }
 
 // subjectID names a subject as a request's user or one of its groups; "" for one
-// that no request can have.
-func subjectID(s rbacv1.Subject) string {
+// that no request can have. A ServiceAccount without a namespace is one of the
+// binding's.
+func subjectID(s rbacv1.Subject, binding string) string {
 	switch s.Kind {
 	case rbacv1.UserKind:
 		return "u:" + s.Name
 	case rbacv1.GroupKind:
 		return "g:" + s.Name
 	case rbacv1.ServiceAccountKind:
-		if s.Namespace != "" {
-			return "u:system:serviceaccount:" + s.Namespace + ":" + s.Name
+		if namespace := cmp.Or(s.Namespace, binding); namespace != "" {
+			return "u:system:serviceaccount:" + namespace + ":" + s.Name
 		}
 	}
 	return ""
@@ -248,7 +249,7 @@ func (g *Grant) answers(a Ask) bool {
 	}
 	for _, verb := range a.Verbs {
 		for _, resource := range a.Resources {
-			if Allows(&g.Rule, verb, a.Group, resource) && !(len(g.Rule.ResourceNames) > 0 && nameless(verb, resource)) {
+			if Allows(&g.Rule, verb, a.Group, resource) && (len(g.Rule.ResourceNames) == 0 || !nameless(verb, resource)) {
 				return true
 			}
 		}
