@@ -36,7 +36,7 @@ func (v Verdict) MarshalText() ([]byte, error) { return []byte(v.String()), nil 
 func (v *Verdict) UnmarshalText(text []byte) error {
 	for i, w := range verdicts {
 		if w == string(text) {
-			*v = Verdict(i) //nolint:gosec // G115: an index of a short list
+			*v = Verdict(i)
 			return nil
 		}
 	}

@@ -24,7 +24,7 @@ func Severities() []string { return append([]string(nil), severities[SeverityInf
 func ParseSeverity(name string) (Severity, error) {
 	for s, n := range severities {
 		if n == name && n != "" {
-			return Severity(s), nil //nolint:gosec // G115: an index of a short list
+			return Severity(s), nil
 		}
 	}
 	return 0, fmt.Errorf("%q is no severity: use info, low, medium, high or critical", name)

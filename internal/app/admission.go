@@ -128,7 +128,7 @@ func (f *admissionFlags) config(env *Env, log *slog.Logger) (admission.Config, e
 
 // serveAdmission answers the API server until ctx ends.
 func serveAdmission(ctx context.Context, env *Env, log *slog.Logger, f *admissionFlags, running *stack) error {
-	cfg, err := f.config(env, log)
+	cfg, err := f.config(env, log) //nolint:contextcheck // it only reads files
 	if err != nil {
 		return badUse(err)
 	}

@@ -77,7 +77,7 @@ func (f *webhookFlags) configuration(a *admissionFlags) (*admissionregistrationv
 		bundle = text
 	}
 	fail, none, equivalent, scope := admissionregistrationv1.FailurePolicyType(f.failurePolicy), admissionregistrationv1.SideEffectClassNone, admissionregistrationv1.Equivalent, admissionregistrationv1.AllScopes
-	seconds := int32(max(1, min(30, (2*a.timeout)/time.Second))) //nolint:gosec // G115: bounded
+	seconds := int32(max(1, min(30, (2*a.timeout)/time.Second)))
 	path := "/validate"
 	hook := admissionregistrationv1.ValidatingWebhook{
 		Name:          "controls.bulwark.dev",

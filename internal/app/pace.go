@@ -34,5 +34,5 @@ func percentFor(live uint64) int {
 	if live == 0 {
 		return maxPercent
 	}
-	return int(min(max(maxGarbage*100/live, minPercent), maxPercent)) //nolint:gosec // G115: between the two constants
+	return int(min(max(maxGarbage*100/live, minPercent), maxPercent))
 }

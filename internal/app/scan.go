@@ -140,7 +140,7 @@ func (s *scan) prepare() error {
 }
 
 func (s *scan) run(ctx context.Context) error {
-	if err := s.prepare(); err != nil {
+	if err := s.prepare(); err != nil { //nolint:contextcheck // small files are read to their end
 		return badUse(err)
 	}
 	in, err := s.f.source.read(ctx, s.env)

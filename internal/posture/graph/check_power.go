@@ -18,7 +18,7 @@ func addPowers() (n int) {
 			Meta: control.Meta{
 				ID: p.id, Title: p.title, Severity: p.severity, Category: "rbac", Why: p.why, Remediation: p.fix, References: []string{rbacDocs},
 			},
-			Reads: powerKinds(), Pods: true, Across: true,
+			Reads: powerKinds(), Weight: exposureReads(), Pods: true, Across: true,
 			Judge: judgePower(p),
 		})
 	}
@@ -32,7 +32,7 @@ var _ = add(Check{
 		Remediation: "Bind its ServiceAccount to a role with only the verbs and resources that it uses; `bulwark rbac suggest` writes one from the audit log.",
 		References:  []string{rbacDocs},
 	},
-	Reads: powerKinds(), Pods: true, Across: true,
+	Reads: powerKinds(), Weight: exposureReads(), Pods: true, Across: true,
 	Judge: func(ix *Index, emit emitter) {
 		ix.tenants(func(w *workload, t *tenant) {
 			g, all := rights.AllOf(t.grants)

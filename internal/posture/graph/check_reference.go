@@ -158,7 +158,7 @@ var _ = add(Check{
 		Remediation: "Use a projected token or `kubectl create token`, which end after an hour, and delete the Secret.",
 		References:  []string{"https://kubernetes.io/docs/concepts/security/service-accounts/"},
 	},
-	Reads: append(rbacKinds(), Kind{"", "Secret"}), Pods: true,
+	Reads: append(rbacKinds(), Kind{"", "Secret"}), Weight: rbacKinds(),
 	Judge: func(ix *Index, emit emitter) {
 		for _, o := range ix.Kind("", "Secret") {
 			s := ix.secrets()[target{"Secret", space(o), o.Name}]

@@ -310,7 +310,7 @@ var _ = add(Check{
 		Why:         "Such pages run commands, show credentials or the whole cluster, and they are searched for all the time; one weak password or missed update is enough.",
 		Remediation: "Make its Service ClusterIP and reach it by port-forward or through a route with authentication of its own.",
 	},
-	Reads: exposureReads(authKinds()...), Pods: true,
+	Reads: exposureReads(authKinds()...), Weight: authKinds(), Pods: true,
 	Judge: func(ix *Index, emit emitter) {
 		for _, w := range ix.workloads().all {
 			for _, c := range w.containers {

@@ -20,6 +20,9 @@ type Check struct {
 	// Where one of them could not be read, Judge says unknown.
 	Reads []Kind
 	Pods  bool
+	// Weight are those of Reads that only change how much a fail matters, so that a
+	// pass stands where they could not be read.
+	Weight []Kind
 	// Any says that objects of every kind matter, as for what is used by nothing.
 	Any bool
 	// Absence says that a fail rests on something that was not found, so that it
@@ -118,6 +121,9 @@ func (ix *Index) unread(c *Check, namespace string) string {
 		kinds = append(slices.Clone(kinds), workloadKinds()...)
 	}
 	for _, k := range kinds {
+		if slices.Contains(c.Weight, k) {
+			continue
+		}
 		if why := ix.Unread(k.Group, k.Kind, namespace); why != "" {
 			return k.Kind + " objects could not all be read: " + why
 		}

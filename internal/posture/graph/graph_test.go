@@ -197,6 +197,9 @@ func TestUnreadable(t *testing.T) {
 				continue
 			}
 			for _, k := range kinds {
+				if slices.Contains(c.Weight, k) {
+					continue
+				}
 				ran++
 				ix := read(t, string(f.Data))
 				ix = graph.NewIndex(inventory.NewSnapshot(ix.Objects(), ix.Facts, []inventory.Unreadable{{Group: k.Group, Kind: k.Kind, Reason: "no permission"}}, nil))

@@ -4,6 +4,7 @@
 package output
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"slices"
@@ -49,7 +50,7 @@ type Tool struct {
 
 // Finding is a finding and what the scan knows beside it.
 type Finding struct {
-	bulwark.Finding
+	*bulwark.Finding
 	// Exposed says how the object is reached from outside, "" where nothing shows
 	// that it is.
 	Exposed string `json:"exposed,omitempty"`
@@ -108,7 +109,8 @@ func New(in Input) *Document {
 	if score, ok := framework.Score(rep.Tallies); ok {
 		d.Summary.Score = &score
 	}
-	for _, f := range in.Findings {
+	for i := range in.Findings {
+		f := &in.Findings[i]
 		if f.Severity < in.Least {
 			continue
 		}
@@ -117,7 +119,7 @@ func New(in Input) *Document {
 			out.Exposed = in.Exposed(f.Object)
 		}
 		d.Findings = append(d.Findings, out)
-		d.Summary.count(&f)
+		d.Summary.count(f)
 	}
 	if in.Compared {
 		d.Summary.Baseline = &Baseline{Known: in.Known, Fixed: in.Fixed}
@@ -203,7 +205,12 @@ func Write(w io.Writer, format string, d *Document, opt Options) error {
 	if write == nil {
 		return fmt.Errorf("%q is no format: use %s", format, strings.Join(Formats(), ", "))
 	}
-	if err := write(w, d, opt); err != nil {
+	out := bufio.NewWriterSize(w, 1<<16)
+	err := write(out, d, opt)
+	if err == nil {
+		err = out.Flush()
+	}
+	if err != nil {
 		return fmt.Errorf("write the findings as %s: %w", format, err)
 	}
 	return nil

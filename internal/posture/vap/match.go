@@ -2,6 +2,7 @@ package vap
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -112,9 +113,7 @@ func inNamespace(s *metav1.LabelSelector, ix *inventory.Snapshot, o *inventory.O
 
 func withName(have map[string]string, name string) map[string]string {
 	out := map[string]string{nameLabel: name}
-	for k, v := range have {
-		out[k] = v
-	}
+	maps.Copy(out, have)
 	return out
 }
 

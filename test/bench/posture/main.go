@@ -104,7 +104,7 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	defer func() { _ = os.RemoveAll(dir) }()
 	if opt.bulwark == "" {
 		opt.bulwark = filepath.Join(dir, "bulwark")
-		build := exec.CommandContext(ctx, "go", "build", "-o", opt.bulwark, "bulwark.dev/bulwark/cmd/bulwark") //nolint:gosec // G204: our own program
+		build := exec.CommandContext(ctx, "go", "build", "-o", opt.bulwark, "bulwark.dev/bulwark/cmd/bulwark")
 		build.Dir = ".."
 		if text, err := build.CombinedOutput(); err != nil {
 			return fmt.Errorf("build bulwark: %w\n%s", err, text)
@@ -145,7 +145,7 @@ func file(dir string, n int) string { return filepath.Join(dir, fmt.Sprintf("sav
 
 // write makes a cluster up and saves it as "bulwark scan --save" does.
 func write(name string, n int) (int64, error) {
-	f, err := os.Create(name) //nolint:gosec // G304: in our own folder
+	f, err := os.Create(name)
 	if err != nil {
 		return 0, fmt.Errorf("save a cluster: %w", err)
 	}
@@ -165,7 +165,7 @@ func write(name string, n int) (int64, error) {
 func (s *size) scan(ctx context.Context, bulwark, name string) (sample, error) {
 	// The report goes to a file: reading a pipe would be work for the processors too.
 	report := name + ".report"
-	cmd := exec.CommandContext(ctx, bulwark, "scan", name, "-o", "json", "--fail-on", "never", "--output-file", report) //nolint:gosec // G204: our own program
+	cmd := exec.CommandContext(ctx, bulwark, "scan", name, "-o", "json", "--fail-on", "never", "--output-file", report)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	begin := time.Now()
@@ -186,7 +186,7 @@ func (s *size) scan(ctx context.Context, bulwark, name string) (sample, error) {
 
 // count reads how much a report holds.
 func (s *size) count(name string) error {
-	text, err := os.ReadFile(name) //nolint:gosec // G304: in our own folder
+	text, err := os.ReadFile(name)
 	if err != nil {
 		return err
 	}
@@ -266,7 +266,7 @@ const (
 
 // writeDocs replaces what stands between the markers of a file.
 func writeDocs(path, text string) error {
-	doc, err := os.ReadFile(path) //nolint:gosec // G304: as the user says
+	doc, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("write the documentation: %w", err)
 	}
@@ -276,7 +276,7 @@ func writeDocs(path, text string) error {
 		return fmt.Errorf("write the documentation %s: the lines %q and %q are not there", path, strings.TrimSpace(docsBegin), strings.TrimSpace(docsEnd))
 	}
 	out := slices.Concat(head, []byte(docsBegin+"\n"+text+"\n"+docsEnd), foot)
-	if err := os.WriteFile(path, out, 0o644); err != nil { //nolint:gosec // G306: documentation
+	if err := os.WriteFile(path, out, 0o644); err != nil {
 		return fmt.Errorf("write the documentation: %w", err)
 	}
 	return nil
