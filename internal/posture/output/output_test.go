@@ -403,7 +403,7 @@ func TestFixFirst(t *testing.T) {
 	for _, r := range d.FixFirst {
 		got = append(got, fmt.Sprintf("%s %d %d %d", r.Control, r.Objects, r.Exposed, r.Points))
 	}
-	want := []string{"container-privileged 1 1 30", "liveness-probe-missing 1 1 3", "secrets-listed 1 0 3"}
+	want := []string{"container-privileged 1 1 300", "liveness-probe-missing 1 1 30", "secrets-listed 1 0 30"}
 	// Of as many points the worse goes first.
 	want[1], want[2] = want[2], want[1]
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -411,6 +411,18 @@ func TestFixFirst(t *testing.T) {
 	}
 	if d.Worst() != bulwark.SeverityCritical {
 		t.Errorf("worst is %s", d.Worst())
+	}
+
+	// A hundred small things do not come before one that is bad.
+	in := usual()
+	in.Findings = []bulwark.Finding{{Control: "bad", Severity: bulwark.SeverityHigh, Verdict: bulwark.VerdictFail, Object: bulwark.ObjectRef{Kind: "Pod", Name: "one"}}}
+	for i := range 100 {
+		in.Findings = append(in.Findings, bulwark.Finding{
+			Control: "small", Severity: bulwark.SeverityLow, Verdict: bulwark.VerdictFail, Object: bulwark.ObjectRef{Kind: "Pod", Name: fmt.Sprint(i)},
+		})
+	}
+	if r := New(in).FixFirst; len(r) != 2 || r[0].Control != "bad" || r[1].Objects != 100 {
+		t.Errorf("a hundred small things come first: %+v", r)
 	}
 }
 

@@ -2,6 +2,7 @@ package output
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"bulwark.dev/bulwark"
@@ -11,8 +12,10 @@ import (
 // exposedFactor is how much more a finding counts on what is reached from outside.
 const exposedFactor = 3
 
-// Rank is one control in the order in which repairing helps most: severity ×
-// exposure × number of objects.
+// Rank is one control in the order in which repairing helps most: the severity of
+// its worst finding × whether that is exposed × how widespread it is, where ten
+// times as many objects count half as much again. So a hundred small things come
+// after a single bad one.
 type Rank struct {
 	Control     string           `json:"control"`
 	Title       string           `json:"title"`
@@ -55,10 +58,11 @@ func fixFirst(d *Document) []Rank {
 			r.Exposed++
 			points *= exposedFactor
 		}
-		r.Points += points
+		r.Points = max(r.Points, points)
 	}
 	out := make([]Rank, 0, len(by))
 	for _, r := range by {
+		r.Points = int(math.Round(float64(10*r.Points) * (1 + math.Log10(float64(r.Objects))/2)))
 		out = append(out, *r)
 	}
 	slices.SortFunc(out, func(a, b Rank) int {

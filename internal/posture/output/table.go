@@ -214,7 +214,7 @@ func (p *pen) fixFirst(d *Document) {
 	if len(d.FixFirst) == 0 {
 		return
 	}
-	p.line("%s%s", p.paint(bold, "Fix first"), p.paint(dim, " (severity × exposure × objects)"))
+	p.line("%s%s", p.paint(bold, "Fix first"), p.paint(dim, " (severity × exposure × spread)"))
 	for i, r := range d.FixFirst[:min(tableRanks, len(d.FixFirst))] {
 		what := number(r.Objects, "object", "objects")
 		if r.Exposed > 0 {
