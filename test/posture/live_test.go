@@ -15,6 +15,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"bulwark.dev/bulwark/internal/cluster/inventory/fetch"
+	"bulwark.dev/bulwark/internal/cluster/inventory/redact"
 	"bulwark.dev/bulwark/test/controltest"
 )
 
@@ -127,7 +128,7 @@ func TestReadAll(t *testing.T) {
 			t.Errorf("%s holds the value of a Secret: %s", o, o.Raw())
 		}
 	}
-	if o := snap.Find("", "Secret", "all", "key"); o == nil || !bytes.Contains(o.Raw(), []byte(`"password":"`+fetch.Redacted+`"`)) || !bytes.Contains(o.Raw(), []byte(`"empty":""`)) {
+	if o := snap.Find("", "Secret", "all", "key"); o == nil || !bytes.Contains(o.Raw(), []byte(`"password":"`+redact.Value+`"`)) || !bytes.Contains(o.Raw(), []byte(`"empty":""`)) {
 		t.Errorf("the Secret is %s", o.Raw())
 	}
 }

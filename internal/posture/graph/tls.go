@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"bulwark.dev/bulwark/internal/cluster/inventory"
+	"bulwark.dev/bulwark/internal/cluster/inventory/redact"
 )
 
 // secret is what checks need of a Secret; none of it is secret.
@@ -40,9 +41,6 @@ func (ix *Index) secrets() map[target]*secret {
 	})
 }
 
-// notRead is what package fetch puts in place of the values of Secrets.
-const notRead = "<value not read>"
-
 func readSecret(o *inventory.Object, content map[string]any) *secret {
 	s := &secret{
 		obj: o, namespace: space(o), kind: cmp.Or(text(content, "type"), "Opaque"),
@@ -63,7 +61,7 @@ func readSecret(o *inventory.Object, content map[string]any) *secret {
 			s.bad = "tls.crt is no base64"
 		}
 	}
-	if string(plain) == notRead {
+	if string(plain) == redact.Plain {
 		s.hidden = true
 		return s
 	}

@@ -7,7 +7,7 @@
 // objects that did arrive are there too. Kinds are read one after the other, so
 // the Snapshot is not of one instant.
 //
-// Values of Secrets are dropped as they arrive, see Redacted. LeftOut names the
+// Values of Secrets are dropped as they arrive, see package redact. LeftOut names the
 // kinds that are not read on purpose.
 package fetch
 

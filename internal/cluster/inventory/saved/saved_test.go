@@ -17,6 +17,7 @@ import (
 
 	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/internal/cluster/inventory"
+	"bulwark.dev/bulwark/internal/cluster/inventory/redact"
 	"bulwark.dev/bulwark/internal/cluster/inventory/saved"
 )
 
@@ -234,8 +235,8 @@ func TestSecretsStayHome(t *testing.T) {
 	certificate := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("public")}))
 	key := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("hunter2")}))
 	secret := map[string]any{
-		"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "extra": 12345678901234567,
-		"metadata": map[string]any{"name": "a", "labels": map[string]any{"a": "b"}, "annotations": map[string]any{
+		"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "extra": "hunter2",
+		"metadata": map[string]any{"name": "a", "generation": 12345678901234567, "labels": map[string]any{"a": "b"}, "annotations": map[string]any{
 			"kubectl.kubernetes.io/last-applied-configuration": `{"data":{"p":"x"}}`, "copy": "it is hunter2-plain", "other": "text",
 		}},
 		"data": map[string]any{
@@ -256,7 +257,7 @@ func TestSecretsStayHome(t *testing.T) {
 			t.Errorf("%q is in\n%s", leak, out)
 		}
 	}
-	for _, kept := range []string{`"password":"` + saved.Redacted + `"`, `"empty":""`, b64(certificate + certificate), `"a":"kept"`, `"other":"text"`, "kubernetes.io/tls", "12345678901234567"} {
+	for _, kept := range []string{`"password":"` + redact.Value + `"`, `"empty":""`, b64(certificate + certificate), `"a":"kept"`, `"other":"text"`, "kubernetes.io/tls", "12345678901234567"} {
 		if !bytes.Contains(out, []byte(kept)) {
 			t.Errorf("%q is not in\n%s", kept, out)
 		}
