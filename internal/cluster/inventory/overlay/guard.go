@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"bulwark.dev/bulwark/internal/cluster/nodes"
 )
 
 // refusal is why a build is not even tried.
@@ -62,7 +64,7 @@ func guard(path string, text []byte, kust bool, isDir func(string) bool) error {
 		if err := dec.Decode(&doc); err != nil {
 			return nil //nolint:nilerr // no YAML, or the end: Kustomize says so better
 		}
-		if grown(&doc, map[*yaml.Node]int{}) > maxNodes {
+		if nodes.Exceeds(&doc, maxNodes) {
 			return &refusal{file: path, line: 1, what: "its aliases make it larger than a million values"}
 		}
 		if len(doc.Content) == 0 {
@@ -148,7 +150,7 @@ func (g guarded) text(n *yaml.Node, key string, depth int, kust bool) error {
 		if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
 			return g.refuse(n, "a plugin that is no YAML")
 		}
-		if grown(&doc, map[*yaml.Node]int{}) > maxNodes {
+		if nodes.Exceeds(&doc, maxNodes) {
 			return g.refuse(n, "its aliases make it larger than a million values")
 		}
 		for _, c := range doc.Content {
@@ -188,26 +190,4 @@ func shorten(text string) string {
 		text = string(runes[:200]) + "…"
 	}
 	return fmt.Sprintf("%q", text)
-}
-
-// grown gives how many values a node stands for, or more than maxNodes.
-func grown(n *yaml.Node, sizes map[*yaml.Node]int) int {
-	if n == nil {
-		return 0
-	}
-	if size, ok := sizes[n]; ok {
-		return size
-	}
-	sizes[n] = maxNodes + 1 // one that holds itself has no end
-	total := 1
-	if n.Kind == yaml.AliasNode {
-		total += grown(n.Alias, sizes)
-	}
-	for _, c := range n.Content {
-		if total += grown(c, sizes); total > maxNodes {
-			return maxNodes + 1
-		}
-	}
-	sizes[n] = total
-	return total
 }

@@ -16,6 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"bulwark.dev/bulwark/internal/cluster/inventory/fieldpath"
+	"bulwark.dev/bulwark/internal/cluster/nodes"
 )
 
 // Edit is one change. With Remove the field, or the element of a list, is taken
@@ -184,7 +185,7 @@ func open(text []byte) (*document, error) {
 		return nil, errors.New("not one document")
 	}
 	d.root = doc.Content[0]
-	if grown(d.root, map[*yaml.Node]int{}) > maxNodes {
+	if nodes.Exceeds(d.root, maxNodes) {
 		return nil, errors.New("its aliases make it larger than a million values")
 	}
 	d.anchors(d.root, 0)
@@ -231,26 +232,4 @@ func (d *document) replace(from, to int, text string) {
 		text = strings.ReplaceAll(text, "\n", d.eol)
 	}
 	d.splices = append(d.splices, change{from, to, text})
-}
-
-// grown gives how many values a node stands for, or more than maxNodes.
-func grown(n *yaml.Node, sizes map[*yaml.Node]int) int {
-	if n == nil {
-		return 0
-	}
-	if size, ok := sizes[n]; ok {
-		return size
-	}
-	sizes[n] = maxNodes + 1 // one that holds itself has no end
-	total := 1
-	if n.Kind == yaml.AliasNode {
-		total += grown(n.Alias, sizes)
-	}
-	for _, c := range n.Content {
-		if total += grown(c, sizes); total > maxNodes {
-			return maxNodes + 1
-		}
-	}
-	sizes[n] = total
-	return total
 }
