@@ -2,6 +2,7 @@ package content_test
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"slices"
 	"strings"
@@ -24,9 +25,10 @@ func TestExamples(t *testing.T) {
 	if err != nil {
 		t.Errorf("controls that cannot be read:\n%v", err)
 	}
-	var pass, fail, skip, fixed int
+	var ran, pass, fail, skip, fixed int
 	for _, c := range controls {
 		t.Run(c.ID, func(t *testing.T) {
+			ran++
 			for i, o := range c.Examples.Pass {
 				pass++
 				if got := judge(t, c, o); len(got) != 1 || got[0].Verdict != bulwark.VerdictPass {
@@ -68,8 +70,12 @@ func TestExamples(t *testing.T) {
 		})
 	}
 	t.Logf("%d controls: %d examples pass, %d fail, %d are not applicable, %d are repaired", len(controls), pass, fail, skip, fixed)
-	if len(controls) > 0 && (pass < len(controls) || fail < len(controls)) {
-		t.Errorf("of %d controls only %d examples pass and %d fail", len(controls), pass, fail)
+	want := len(controls)
+	if strings.Contains(flag.Lookup("test.run").Value.String(), "/") {
+		want = max(ran, 1) // somebody asks for a few, as the README of the controls says
+	}
+	if len(controls) > 0 && (ran < want || pass < want || fail < want) {
+		t.Errorf("of %d controls %d ran, and only %d examples pass and %d fail", want, ran, pass, fail)
 	}
 }
 
