@@ -107,8 +107,15 @@ func required(ok bool, what string) error {
 // who sends such things learns nothing.
 func (w *Webhook) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	started := w.cfg.Now()
-	ctx, cancel := context.WithTimeout(r.Context(), w.patience(r))
+	patience := w.patience(r)
+	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()
+	// The context does not end a read: without this, who sends a body slowly would
+	// keep a slot for as long as the server allows. A writer without deadlines is
+	// not a connection.
+	if err := http.NewResponseController(rw).SetReadDeadline(started.Add(patience)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		w.cfg.Log.LogAttrs(ctx, slog.LevelDebug, "read deadline was not set", slog.Any("error", err))
+	}
 	bare := func(outcome string, status int) {
 		w.metrics.done(outcome, w.cfg.Now().Sub(started))
 		http.Error(rw, http.StatusText(status), status)

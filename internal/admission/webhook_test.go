@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -477,4 +478,33 @@ func FuzzReview(f *testing.F) {
 			t.Fatalf("body %s: %v", rec.Body, err)
 		}
 	})
+}
+
+// TestSlowBody: a sender who never ends its body loses its slot when its time is
+// over, and others are judged again.
+func TestSlowBody(t *testing.T) {
+	t.Parallel()
+	cfg := config(t)
+	cfg.Concurrent, cfg.Timeout = 1, 200*time.Millisecond
+	w := webhook(t, cfg)
+	srv := httptest.NewServer(w)
+	defer srv.Close()
+	body, end := io.Pipe()
+	defer end.Close()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	res, err := srv.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusBadRequest {
+		t.Errorf("a body without end gets %d, want 400", res.StatusCode)
+	}
+	if len(w.slots) != 0 {
+		t.Error("its slot is still taken")
+	}
 }
