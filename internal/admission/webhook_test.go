@@ -490,7 +490,7 @@ func TestSlowBody(t *testing.T) {
 	srv := httptest.NewServer(w)
 	defer srv.Close()
 	body, end := io.Pipe()
-	defer end.Close()
+	defer func() { _ = end.Close() }()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL, body)
 	if err != nil {
 		t.Fatal(err)
@@ -500,7 +500,7 @@ func TestSlowBody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	if res.StatusCode != http.StatusBadRequest {
 		t.Errorf("a body without end gets %d, want 400", res.StatusCode)
 	}
