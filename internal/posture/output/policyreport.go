@@ -2,9 +2,11 @@ package output
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"sigs.k8s.io/yaml"
 
@@ -78,7 +80,7 @@ func policyReport(w io.Writer, d *Document, _ Options) error {
 			for _, x := range part {
 				r.Summary.add(x.Result)
 			}
-			text, err := yaml.Marshal(&r)
+			text, err := yamlText(&r)
 			if err != nil {
 				return err
 			}
@@ -88,6 +90,24 @@ func policyReport(w io.Writer, d *Document, _ Options) error {
 		}
 	}
 	return nil
+}
+
+// yamlText is yaml.Marshal for any text: that one reads its own JSON as YAML, where
+// some characters may only stand escaped.
+func yamlText(v any) ([]byte, error) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	var b strings.Builder
+	for _, r := range string(text) {
+		if r >= 0x7f && r <= 0x9f || r == '\ufeff' || r == '\ufffe' || r == '\uffff' {
+			fmt.Fprintf(&b, "\\u%04x", r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return yaml.JSONToYAML([]byte(b.String()))
 }
 
 func (s *reportSummary) add(result string) {
