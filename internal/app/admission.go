@@ -121,6 +121,9 @@ func (f *admissionFlags) config(env *Env, log *slog.Logger) (admission.Config, e
 	if err != nil {
 		return cfg, err
 	}
+	if err := set.compile(); err != nil { // not while the first API request waits
+		return cfg, err
+	}
 	cfg.Controls = set.single
 	cfg.Except, err = excepted(env, f.exceptions, set.never)
 	return cfg, err

@@ -31,6 +31,15 @@ var variableNames = map[string]need{ //nolint:gochecknoglobals // constant
 	"pod": needPod, "podMetadata": needMetadata, "containers": needContainers, "args": needArgs, "params": needParams,
 }
 
+// code is what the expressions of a control become.
+type code struct {
+	needs need
+	reads reads
+	when  *program // nil: always
+	check *program
+	msg   *program
+}
+
 // program is one expression. It is planned when it is first run: an expression
 // that never fails needs no message.
 type program struct {
@@ -100,8 +109,8 @@ func environ(s Scope) (environments, error) {
 	return out, err
 }
 
-// compile checks one expression. component says whether variables.args is there.
-func (c *Control) compile(text string, result *cel.Type) (*program, error) {
+// compile checks one expression. What it reads comes into the reads.
+func (c *Control) compile(text string, result *cel.Type, into *reads) (*program, error) {
 	env, err := environs[c.scope]()
 	if err != nil {
 		return nil, err
@@ -118,7 +127,7 @@ func (c *Control) compile(text string, result *cel.Type) (*program, error) {
 		return nil, err
 	}
 	tree := checked.NativeRep()
-	c.reads.add(tree)
+	into.add(tree)
 	p := &program{needs: needs}
 	p.depth, p.splits = loops(tree.Expr())
 	p.plan = sync.OnceValues(func() (cel.Program, error) { return env.counted.Program(checked) })

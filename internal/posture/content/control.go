@@ -37,13 +37,9 @@ type Control struct {
 	scope  Scope
 	list   []step
 	params map[string]any
-	lines  map[string]int
-	needs  need
-	reads  reads
+	text   []byte // of the file
 	memo   *memo
-	when   *program // nil: always
-	check  *program
-	msg    *program
+	code   func() (*code, error)
 	// passes and skips are what most objects get; nobody changes them.
 	passes, skips []control.Result
 }
@@ -108,11 +104,18 @@ func (c *Control) Scope() Scope { return c.scope }
 // Meta gives what the control has in common with all others.
 func (c *Control) Meta() control.Meta { return c.meta }
 
+// Compile compiles the expressions now, where Shipped left them for the first object
+// that needs them.
+func (c *Control) Compile() error {
+	_, err := c.code()
+	return err
+}
+
 // With gives the control with other values for parameters. A name that the control
 // does not have is an error.
 func (c *Control) With(params map[string]any) (*Control, error) {
 	out := *c
-	out.memo = &memo{} // what it said was said of the other values
+	out.memo = newMemo() // what it said was said of the other values
 	out.params = make(map[string]any, len(c.params))
 	maps.Copy(out.params, c.params)
 	for k, v := range params {

@@ -1,9 +1,11 @@
 package content_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"testing"
@@ -146,4 +148,53 @@ func show(results []control.Result) string {
 		fmt.Fprintf(&b, "\n  %s %s (container %q): %s %s", r.Verdict, r.Field, r.Container, r.Message, r.Reason)
 	}
 	return b.String()
+}
+
+// A control of the catalog says the same whether it was compiled at once or when
+// the first object needed it, and one that does not compile says unknown.
+func TestShipped(t *testing.T) {
+	t.Parallel()
+	now, err := content.Load(catalog.Controls())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, c := range now {
+		text, err := fs.ReadFile(catalog.Controls(), c.File)
+		if err != nil {
+			t.Fatal(err)
+		}
+		later, err := content.Shipped(c.File, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range c.Examples.Fail {
+			n++
+			if diff := cmp.Diff(c.Judge(subject(t, x.Object)), later.Judge(subject(t, x.Object))); diff != "" {
+				t.Errorf("%s:\n%s", c.ID, diff)
+			}
+		}
+		if err := later.Compile(); err != nil || len(later.Examples.Fail) != 0 {
+			t.Errorf("%s: %v, %d examples", c.ID, err, len(later.Examples.Fail))
+		}
+	}
+	if n < len(now) {
+		t.Errorf("%d examples of %d controls", n, len(now))
+	}
+	first := now[0]
+	text, err := fs.ReadFile(catalog.Controls(), first.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken, err := content.Shipped(first.File, bytes.Replace(text, []byte("\ncheck: "), []byte("\ncheck: nothing && "), 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if broken.Compile() == nil {
+		t.Error("it compiles")
+	}
+	out := broken.Judge(subject(t, first.Examples.Pass[0]))
+	if len(out) != 1 || out[0].Verdict != bulwark.VerdictUnknown {
+		t.Errorf("it says %+v", out)
+	}
 }

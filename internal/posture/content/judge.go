@@ -34,10 +34,14 @@ func (c *Control) Applies(s *control.Subject) bool {
 
 // Judge gives the verdicts on an object.
 func (c *Control) Judge(s *control.Subject) []control.Result {
+	code, err := c.code()
+	if err != nil {
+		return []control.Result{{Verdict: bulwark.VerdictUnknown, Message: "cannot be judged: " + notRun, Reason: notRun}}
+	}
 	e, _ := evaluations.Get().(*evaluation)
 	defer func() { e.release() }()
-	e.c, e.s, e.ready, e.budget = c, s, prepare(s), apicel.RuntimeCELCostBudget
-	if c.needs&needParams != 0 {
+	e.c, e.code, e.s, e.ready, e.budget = c, code, s, prepare(s), apicel.RuntimeCELCostBudget
+	if code.needs&needParams != 0 {
 		e.vars["params"] = c.params
 	}
 	e.object()
@@ -54,6 +58,7 @@ func (c *Control) Judge(s *control.Subject) []control.Result {
 // the values of names.
 type evaluation struct {
 	c               *Control
+	code            *code
 	s               *control.Subject
 	ready           *prepared
 	pod             int // index of the pod in s, -1: none
@@ -101,7 +106,7 @@ func (e *evaluation) Parent() cel.Activation { return nil }
 // none.
 func (e *evaluation) object() {
 	c := e.c
-	if !c.perPod() || len(e.s.Pods) == 0 {
+	if !e.perPod() || len(e.s.Pods) == 0 {
 		e.pod = -1
 		if c.scope == ScopeObject || c.scope == ScopeObjectList {
 			e.bind()
@@ -122,7 +127,7 @@ func (e *evaluation) object() {
 				if command(all[k].Spec) != c.AppliesTo.Component {
 					continue
 				}
-				if c.needs&needArgs != 0 {
+				if e.code.needs&needArgs != 0 {
 					e.vars["args"] = e.args(k)
 				}
 			}
@@ -135,8 +140,9 @@ func (e *evaluation) object() {
 	}
 }
 
-func (c *Control) perPod() bool {
-	return c.needs&(needPod|needMetadata|needContainers) != 0 || c.AppliesTo.Component != "" ||
+func (e *evaluation) perPod() bool {
+	c := e.c
+	return e.code.needs&(needPod|needMetadata|needContainers) != 0 || c.AppliesTo.Component != "" ||
 		c.scope != ScopeObject && c.scope != ScopeObjectList
 }
 
@@ -162,7 +168,7 @@ func (e *evaluation) args(k int) []any {
 
 // bind sets what variables show of the pod, as far as the control reads it.
 func (e *evaluation) bind() {
-	needs := e.c.needs
+	needs := e.code.needs
 	spec, metadata, containers := empty, empty, []any{}
 	if e.pod >= 0 {
 		p := &e.s.Pods[e.pod]
@@ -221,7 +227,7 @@ func (e *evaluation) judge(at, name string, spec map[string]any, hashes []uint64
 // key gives a hash of all that the control reads at a place, and whether that is
 // known.
 func (e *evaluation) key(spec map[string]any, hashes []uint64) (uint64, bool) {
-	r := &e.c.reads
+	r := &e.code.reads
 	if r.unknown || e.pod < 0 && r.pod|r.meta != 0 || hashes == nil && r.container != 0 {
 		return 0, false
 	}
@@ -262,8 +268,8 @@ func (e *evaluation) take(s *said, at, name string) {
 // place judges the part or the list.
 func (e *evaluation) place(spec map[string]any) {
 	c := e.c
-	if c.when != nil && c.when.needs&needPart == 0 {
-		switch ok, why := e.bool(c.when); {
+	if e.code.when != nil && e.code.when.needs&needPart == 0 {
+		switch ok, why := e.bool(e.code.when); {
 		case why != "":
 			e.unknown("", why)
 			return
@@ -295,8 +301,8 @@ func (e *evaluation) part() {
 	if len(e.now.out) >= most {
 		return
 	}
-	if c.when != nil && c.when.needs&needPart != 0 {
-		switch ok, why := e.bool(c.when); {
+	if e.code.when != nil && e.code.when.needs&needPart != 0 {
+		switch ok, why := e.bool(e.code.when); {
 		case why != "":
 			e.unknown(e.path(len(c.list)), why)
 			return
@@ -305,7 +311,7 @@ func (e *evaluation) part() {
 			return
 		}
 	}
-	ok, why := e.bool(c.check)
+	ok, why := e.bool(e.code.check)
 	switch {
 	case why != "":
 		e.unknown(e.path(len(c.list)), why)

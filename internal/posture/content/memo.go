@@ -1,6 +1,7 @@
 package content
 
 import (
+	"sync"
 	"sync/atomic"
 
 	"bulwark.dev/bulwark"
@@ -9,7 +10,13 @@ import (
 // memo remembers what a control said of parts with the same fields. It is of fixed
 // size, and what does not fit takes the place of another.
 type memo struct {
-	slots [memoSize]atomic.Pointer[said]
+	// slots are made when there is something to remember: most controls are for kinds
+	// that are not there.
+	slots func() *[memoSize]atomic.Pointer[said]
+}
+
+func newMemo() *memo {
+	return &memo{sync.OnceValue(func() *[memoSize]atomic.Pointer[said] { return new([memoSize]atomic.Pointer[said]) })}
 }
 
 const memoSize = 2048
@@ -31,10 +38,10 @@ type outcome struct {
 }
 
 func (m *memo) get(key uint64) *said {
-	if s := m.slots[key%memoSize].Load(); s != nil && s.key == key {
+	if s := m.slots()[key%memoSize].Load(); s != nil && s.key == key {
 		return s
 	}
 	return nil
 }
 
-func (m *memo) put(s *said) { m.slots[s.key%memoSize].Store(s) }
+func (m *memo) put(s *said) { m.slots()[s.key%memoSize].Store(s) }

@@ -68,8 +68,8 @@ func TestMemo(t *testing.T) {
 				}
 			}
 		}
-		for i := range c.memo.slots {
-			if c.memo.slots[i].Load() != nil {
+		for i := range c.memo.slots() {
+			if c.memo.slots()[i].Load() != nil {
 				remembered++
 			}
 		}

@@ -23,7 +23,7 @@ func (e *evaluation) bool(p *program) (ok bool, why string) {
 }
 
 func (e *evaluation) message() string {
-	out, why := e.run(e.c.msg)
+	out, why := e.run(e.code.msg)
 	text, ok := out.(types.String)
 	if why != "" || !ok {
 		return e.c.Title
@@ -52,10 +52,13 @@ func (e *evaluation) program(p *program) (cel.Program, error) {
 	return p.plan()
 }
 
+// notRun is why a control that does not compile says nothing.
+const notRun = "the control cannot be run"
+
 func (e *evaluation) run(p *program) (out any, why string) {
 	prg, err := e.program(p)
 	if err != nil {
-		return nil, "the control cannot be run"
+		return nil, notRun
 	}
 	val, details, err := prg.Eval(e)
 	if cost := details.ActualCost(); details != nil && cost != nil {
