@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"runtime/debug"
 	"strconv"
 	"sync"
@@ -163,6 +164,10 @@ func (s *Server) serveHTTP2(w http.ResponseWriter, r *http.Request) {
 		e.req.Body = body
 	}
 	out.received = &body.n
+	if err := body.whole(r); err != nil {
+		s.refuseStream(e, p, out, err)
+		return
+	}
 	s.handle(r.Context(), e, p, start, out)
 	if out.broken {
 		panic(http.ErrAbortHandler) // resets the stream: the client must not take the body for whole
@@ -206,6 +211,23 @@ type counted struct {
 	rc   *http.ResponseController
 	pace pace
 	by   time.Time
+}
+
+// whole waits for the end of a stream that declares a body of 0 bytes but left the
+// end open. Whether bytes follow after all is known only there, and the backend
+// would have the request by then: nothing else makes a stream's body wait for its end.
+func (c *counted) whole(r *http.Request) error {
+	if r.ContentLength != 0 || r.Header["Content-Length"] == nil || r.Body == nil {
+		return nil
+	}
+	c.r = r.Body
+	switch n, err := c.Read(make([]byte, 1)); {
+	case n == 0 && errors.Is(err, io.EOF):
+		return nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return &message.ParseError{Status: http.StatusRequestTimeout, What: "the end of an empty body did not come"}
+	}
+	return &message.ParseError{Status: http.StatusBadRequest, What: "content-length is 0, and a body follows"}
 }
 
 // Close ends a Read that waits.

@@ -2,17 +2,22 @@ package proxy
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/gorilla/websocket"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 
 	"bulwark.dev/bulwark/internal/gateway/ir"
 )
@@ -277,5 +282,58 @@ func TestHTTP2ClientGone(t *testing.T) {
 	case <-gone:
 	case <-time.After(20 * time.Second):
 		t.Fatal("the backend still works for a client that is gone")
+	}
+}
+
+// A stream that declares a body of 0 bytes and leaves its end open is not forwarded
+// before the end shows that nothing follows.
+func TestHTTP2EmptyBodyIsAwaited(t *testing.T) {
+	for name, c := range map[string]struct {
+		body  string
+		calls int32
+	}{"nothing follows": {"", 1}, "a body follows": {"GET /smuggled HTTP/1.1\r\n\r\n", 0}} {
+		t.Run(name, func(t *testing.T) {
+			var calls atomic.Int32
+			f := start(t, oneBackend(t, func(http.ResponseWriter, *http.Request) { calls.Add(1) }), Limits{})
+			conn, err := net.Dial("tcp", f.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = conn.Close() }()
+			if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
+				t.Fatal(err)
+			}
+			var head bytes.Buffer
+			enc := hpack.NewEncoder(&head)
+			for _, h := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":authority", f.addr}, {":path", "/"}, {"content-length", "0"}} {
+				if err := enc.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			fr := http2.NewFramer(conn, conn)
+			if err := errors.Join(fr.WriteSettings(), fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: head.Bytes(), EndHeaders: true})); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(200 * time.Millisecond) // in which the request would go out
+			if n := calls.Load(); n != 0 {
+				t.Fatalf("the backend has %d requests before the stream ends", n)
+			}
+			if err := fr.WriteData(1, true, []byte(c.body)); err != nil {
+				t.Fatal(err)
+			}
+			for done := false; !done; {
+				got, err := fr.ReadFrame()
+				if err != nil {
+					t.Fatal(err)
+				}
+				done = got.Header().StreamID == 1 && (got.Header().Flags.Has(http2.FlagDataEndStream) || got.Header().Type == http2.FrameRSTStream)
+			}
+			if e := f.events.last(t); e.Decision.Allowed != (c.calls == 1) {
+				t.Errorf("event %+v", e)
+			}
+			if n := calls.Load(); n != c.calls {
+				t.Errorf("the backend has %d requests, want %d", n, c.calls)
+			}
+		})
 	}
 }
