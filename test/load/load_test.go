@@ -87,7 +87,7 @@ func TestLoad(t *testing.T) {
 	s := newScene(t)
 	bin := filepath.Join(t.TempDir(), "bulwark")
 	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", bin, "./cmd/bulwark")
-	build.Dir = filepath.Join("..", "..")
+	build.Dir, build.Env = filepath.Join("..", ".."), append(os.Environ(), "CGO_ENABLED=0") // as make build, so that it is compiled once
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build bulwark: %v\n%s", err, out)
 	}

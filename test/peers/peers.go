@@ -113,7 +113,7 @@ func BuildBulwark(ctx context.Context, dir string) (string, error) {
 // first build of Traefik takes minutes of every core otherwise.
 func goBuild(ctx context.Context, dir, out, pkg string) error {
 	cmd := exec.CommandContext(ctx, "nice", "-n", "10", "go", "build", "-o", out, pkg)
-	cmd.Dir = dir
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0") // as make build, so that nothing is compiled twice
 	_, err := output(cmd)
 	return err
 }
