@@ -62,10 +62,13 @@ type Summary struct {
 	Controls int `json:"controls"`
 	// Score is from 0 to 100, see framework.Score; absent where nothing was judged.
 	Score *int `json:"score,omitempty"`
-	// Fail are the failing findings by severity; none are left out.
+	// Fail are the failing findings by severity. These and the two below count those
+	// too that are not shown.
 	Fail     map[string]int `json:"fail"`
 	Unknown  int            `json:"unknown"`
 	Excepted int            `json:"excepted"`
+	// Hidden are the findings of a lesser severity than is shown.
+	Hidden int `json:"hidden,omitempty"`
 	// Baseline is there if findings were compared with one.
 	Baseline *Baseline `json:"baseline,omitempty"`
 }
@@ -111,7 +114,9 @@ func New(in Input) *Document {
 	}
 	for i := range in.Findings {
 		f := &in.Findings[i]
+		d.Summary.count(f)
 		if f.Severity < in.Least {
+			d.Summary.Hidden++
 			continue
 		}
 		out := Finding{Finding: f}
@@ -119,7 +124,6 @@ func New(in Input) *Document {
 			out.Exposed = in.Exposed(f.Object)
 		}
 		d.Findings = append(d.Findings, out)
-		d.Summary.count(f)
 	}
 	if in.Compared {
 		d.Summary.Baseline = &Baseline{Known: in.Known, Fixed: in.Fixed}
@@ -143,6 +147,14 @@ func (s *Summary) count(f *bulwark.Finding) {
 		s.Unknown++
 	case bulwark.VerdictPass, bulwark.VerdictNotApplicable: // make no findings
 	}
+}
+
+// partial says that not everything could be read, "" where it could.
+func (d *Document) partial() string {
+	if len(d.Unreadable)+len(d.Problems) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("Not everything could be read: %s, %s", number(len(d.Problems), "problem", "problems"), number(len(d.Unreadable), "kind", "kinds"))
 }
 
 // Worst gives the severity of the worst finding that fails, zero if none does.

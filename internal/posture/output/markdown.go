@@ -54,6 +54,12 @@ func markdownHead(d *Document) string {
 		_, _ = fmt.Fprintf(&b, " · score **%d** of 100", *s.Score)
 	}
 	_, _ = fmt.Fprintf(&b, " · %s, %s\n", number(s.Objects, "object", "objects"), number(s.Controls, "control", "controls"))
+	if text := d.partial(); text != "" {
+		b.WriteString("\n⚠️ " + text + ".\n")
+	}
+	if s.Hidden > 0 {
+		_, _ = fmt.Fprintf(&b, "\nNot listed for their lesser severity: %s.\n", number(s.Hidden, "finding", "findings"))
+	}
 	if c := s.Baseline; c != nil {
 		_, _ = fmt.Fprintf(&b, "\nSince the baseline: **%d new**, %d known, %d fixed.\n", c.New, c.Known, c.Fixed)
 	}

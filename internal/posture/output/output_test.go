@@ -285,7 +285,12 @@ func TestSchema(t *testing.T) {
 
 func TestSARIF(t *testing.T) {
 	t.Parallel()
-	var log sarifLog
+	var log struct {
+		Runs []struct {
+			Tool    sarifTool
+			Results []sarifResult
+		}
+	}
 	if err := json.Unmarshal([]byte(write(t, "sarif", usual(), Options{})), &log); err != nil {
 		t.Fatal(err)
 	}
@@ -389,6 +394,9 @@ func TestTable(t *testing.T) {
 	in.Least = bulwark.SeverityHigh
 	if text := write(t, "table", in, Options{}); strings.Contains(text, "liveness") || !strings.Contains(text, "container-privileged") {
 		t.Error("the least severity is not heeded")
+	}
+	if d := New(in); d.Summary.Fail["low"] != 1 || d.Summary.Hidden == 0 || len(d.Findings)+d.Summary.Hidden != len(in.Findings) {
+		t.Errorf("what is not shown is not counted: %+v", d.Summary)
 	}
 	none := Input{Report: &posture.Report{Objects: 3}}
 	if text := write(t, "table", none, Options{}); !strings.Contains(text, "nothing fails") || !strings.Contains(text, "no score") {

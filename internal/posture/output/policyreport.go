@@ -65,20 +65,22 @@ type (
 // ClusterPolicyReport objects for what is in none, as YAML documents.
 func policyReport(w io.Writer, d *Document, _ Options) error {
 	meta := d.meta()
-	by := map[string][]reportResult{}
+	by := map[string][]*Finding{}
 	for i := range d.Findings {
 		f := &d.Findings[i]
-		by[f.Object.Namespace] = append(by[f.Object.Namespace], result(f, meta[f.Control].Category, d.Time.Unix()))
+		by[f.Object.Namespace] = append(by[f.Object.Namespace], f)
 	}
 	for _, ns := range namespaces(d) {
 		for i, part := range slices.Collect(slices.Chunk(by[ns], maxResults)) {
-			r := report{APIVersion: "wgpolicyk8s.io/v1alpha2", Kind: "PolicyReport", Results: part}
+			r := report{APIVersion: "wgpolicyk8s.io/v1alpha2", Kind: "PolicyReport"}
 			r.Metadata = reportMeta{Name: fmt.Sprintf("bulwark-scan-%d", i+1), Namespace: ns, Labels: map[string]string{"app.kubernetes.io/managed-by": "bulwark"}}
 			if ns == "" {
 				r.Kind = "ClusterPolicyReport"
 			}
-			for _, x := range part {
+			for _, f := range part {
+				x := result(f, meta[f.Control].Category, d.Time.Unix())
 				r.Summary.add(x.Result)
+				r.Results = append(r.Results, x)
 			}
 			text, err := yamlText(&r)
 			if err != nil {

@@ -1,7 +1,7 @@
 package output
 
 import (
-	"encoding/json"
+	"bufio"
 	"io"
 	"net/url"
 	"path"
@@ -13,20 +13,6 @@ import (
 
 // The parts of SARIF 2.1.0 that are written.
 type (
-	sarifLog struct {
-		Schema  string     `json:"$schema"`
-		Version string     `json:"version"`
-		Runs    []sarifRun `json:"runs"`
-	}
-	sarifRun struct {
-		Tool        sarifTool         `json:"tool"`
-		Invocations []sarifInvocation `json:"invocations"`
-		// SRCROOT is the folder that relative addresses begin at; who reads the file
-		// knows it.
-		URIBases   map[string]sarifBase `json:"originalUriBaseIds,omitempty"`
-		ColumnKind string               `json:"columnKind"`
-		Results    []sarifResult        `json:"results"`
-	}
 	sarifTool struct {
 		Driver sarifDriver `json:"driver"`
 	}
@@ -39,7 +25,6 @@ type (
 	}
 	sarifRule struct {
 		ID         string          `json:"id"`
-		Name       string          `json:"name"`
 		Short      sarifText       `json:"shortDescription"`
 		Full       *sarifText      `json:"fullDescription,omitempty"`
 		Help       *sarifText      `json:"help,omitempty"`
@@ -115,45 +100,60 @@ const (
 	srcRoot = "SRCROOT"
 )
 
+// sarif writes one run. originalUriBaseIds names SRCROOT, the folder that relative
+// addresses begin at; who reads the file knows where it is.
 func sarif(w io.Writer, d *Document, _ Options) error {
 	rules, index := sarifRules(d)
-	run := sarifRun{
-		Tool:       sarifTool{sarifDriver{Name: d.Tool.Name, Version: d.Tool.Version, InformationURI: home, Rules: rules}},
-		ColumnKind: "unicodeCodePoints", Results: []sarifResult{},
-		URIBases: map[string]sarifBase{srcRoot: {sarifText{"The folder in which the scan ran"}}},
-		Invocations: []sarifInvocation{{
+	run := []member{
+		{"tool", whole(sarifTool{sarifDriver{Name: d.Tool.Name, Version: strings.TrimPrefix(d.Tool.Version, "v"), InformationURI: home, Rules: rules}})},
+		{"invocations", whole([]sarifInvocation{{
 			Successful: true, EndTime: d.Time.Format("2006-01-02T15:04:05Z"), Notifications: notifications(d),
+		}})},
+		{"originalUriBaseIds", whole(map[string]sarifBase{srcRoot: {sarifText{"The folder in which the scan ran"}}})},
+		{"columnKind", whole("unicodeCodePoints")},
+		{"results", each(len(d.Findings), func(i int) any { return d.sarifResult(&d.Findings[i], index) })},
+	}
+	out := bufio.NewWriter(w)
+	err := writeObject(out, "", []member{
+		{"$schema", whole("https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json")},
+		{"version", whole("2.1.0")},
+		{"runs", func(out *bufio.Writer, indent string) error {
+			_, _ = out.WriteString("[\n" + indent + "  ")
+			if err := writeObject(out, indent+"  ", run); err != nil {
+				return err
+			}
+			_, err := out.WriteString("\n" + indent + "]")
+			return err
 		}},
-	}
-	for i := range d.Findings {
-		f := &d.Findings[i]
-		r := sarifResult{
-			RuleID: f.Control, RuleIndex: index[f.Control], Kind: "fail", Level: sarifLevel(f.Severity),
-			Message:      sarifText{sarifMessage(f)},
-			Locations:    []sarifLocation{{Physical: physical(f.Location), Logical: []sarifLogical{logical(f.Object, f.Field)}}},
-			Fingerprints: map[string]string{"bulwark/v1": f.Fingerprint},
-		}
-		for _, o := range f.Related {
-			r.Related = append(r.Related, sarifLocation{Logical: []sarifLogical{logical(o, "")}})
-		}
-		switch f.Verdict {
-		case bulwark.VerdictUnknown:
-			r.Kind, r.Level = "open", "none" // not judged: neither pass nor fail
-		case bulwark.VerdictExcepted:
-			r.Suppressions = []sarifSuppression{{Kind: "external", Status: "accepted", Justification: f.Reason}}
-		case bulwark.VerdictFail, bulwark.VerdictPass, bulwark.VerdictNotApplicable:
-		}
-		if d.Summary.Baseline != nil {
-			r.Baseline = "new"
-		}
-		run.Results = append(run.Results, r)
-	}
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(sarifLog{
-		Schema:  "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json",
-		Version: "2.1.0", Runs: []sarifRun{run},
 	})
+	if err != nil {
+		return err
+	}
+	_ = out.WriteByte('\n')
+	return out.Flush()
+}
+
+func (d *Document) sarifResult(f *Finding, rules map[string]int) *sarifResult {
+	r := &sarifResult{
+		RuleID: f.Control, RuleIndex: rules[f.Control], Kind: "fail", Level: sarifLevel(f.Severity),
+		Message:      sarifText{sarifMessage(f)},
+		Locations:    []sarifLocation{{Physical: physical(f.Location), Logical: []sarifLogical{logical(f.Object, f.Field)}}},
+		Fingerprints: map[string]string{"bulwark/v1": f.Fingerprint},
+	}
+	for _, o := range f.Related {
+		r.Related = append(r.Related, sarifLocation{Logical: []sarifLogical{logical(o, "")}})
+	}
+	switch f.Verdict {
+	case bulwark.VerdictUnknown:
+		r.Kind, r.Level = "open", "none" // not judged: neither pass nor fail
+	case bulwark.VerdictExcepted:
+		r.Suppressions = []sarifSuppression{{Kind: "external", Status: "accepted", Justification: f.Reason}}
+	case bulwark.VerdictFail, bulwark.VerdictPass, bulwark.VerdictNotApplicable:
+	}
+	if d.Summary.Baseline != nil {
+		r.Baseline = "new"
+	}
+	return r
 }
 
 func sarifRules(d *Document) ([]sarifRule, map[string]int) {
@@ -165,7 +165,7 @@ func sarifRules(d *Document) ([]sarifRule, map[string]int) {
 		}
 		m := meta[id]
 		r := sarifRule{
-			ID: id, Name: id, Short: sarifText{or(m.Title, id)}, Config: sarifConfig{sarifLevel(m.Severity)},
+			ID: id, Short: sarifText{or(m.Title, id)}, Config: sarifConfig{sarifLevel(m.Severity)},
 			Properties: sarifProperties{Tags: []string{"security", "kubernetes"}, Severity: sarifScore(m.Severity)},
 		}
 		if m.Category != "" {

@@ -274,8 +274,11 @@ func (p *pen) summary(d *Document) {
 	if b := s.Baseline; b != nil {
 		p.line("Since the baseline: %d new, %d known, %d fixed", b.New, b.Known, b.Fixed)
 	}
-	if len(d.Unreadable)+len(d.Problems) > 0 {
-		p.line("Not everything could be read: %s, %s", number(len(d.Problems), "problem", "problems"), number(len(d.Unreadable), "kind", "kinds"))
+	if s.Hidden > 0 {
+		p.line("Not listed for their lesser severity: %s", number(s.Hidden, "finding", "findings"))
+	}
+	if text := d.partial(); text != "" {
+		p.line("%s", text)
 	}
 }
 
