@@ -1,6 +1,6 @@
 // Package v1alpha1 holds Bulwark's policy objects in API group bulwark.dev,
 // their defaults and their pure validation. Routing is Gateway API; protection
-// is one SecurityPolicy per API.
+// is one SecurityPolicy per API. A PostureException is for scans only.
 //
 // +kubebuilder:object:generate=true
 // +groupName=bulwark.dev

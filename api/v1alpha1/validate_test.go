@@ -76,7 +76,7 @@ func validateCases() []validateCase {
 		{"target TLSRoute", "targetRefs: [{group: gateway.networking.k8s.io, kind: TLSRoute, name: a}]", nil, nobody},
 		{"target TCPRoute", "targetRefs: [{group: gateway.networking.k8s.io, kind: TCPRoute, name: a}]", []string{"spec.targetRefs[0].kind" + uns}, both},
 		{
-			"target sections", "targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: a, sectionName: x}, {group: gateway.networking.k8s.io, kind: Gateway, name: a, sectionName: y}]",
+			"target sections", "targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: a, sectionName: x}, {group: gateway.networking.k8s.io, kind: Gateway, name: a, sectionName: 'y'}]",
 			nil, nobody,
 		},
 
