@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	admissionv1 "k8s.io/api/admission/v1"
 
@@ -66,11 +68,14 @@ func (w *Webhook) decide(ctx context.Context, req *request) *decision {
 	default:
 		return w.cannot(req, fmt.Sprintf("operation %q is not known", req.Operation))
 	}
-	if !judged(req.SubResource) {
+	if !judged(req.AdmissionRequest) {
 		return &decision{allowed: true, outcome: outcomeNotApplicable}
 	}
 	if by := w.exempt(req); by != "" {
 		return &decision{allowed: true, outcome: outcomeExempt, exempt: by, annotations: map[string]string{"exempt": by}}
+	}
+	if req.why != "" {
+		return w.cannot(req, req.why)
 	}
 	if req.object == nil {
 		return w.cannot(req, "the review has no object")
@@ -79,12 +84,12 @@ func (w *Webhook) decide(ctx context.Context, req *request) *decision {
 	if why != "" {
 		return w.cannot(req, why)
 	}
-	if len(found) > 0 && req.old != nil {
+	if len(found) > 0 && req.old != nil && req.Operation == admissionv1.Update {
 		before, why := w.judge(ctx, req.old)
 		if why != "" {
 			return w.cannot(req, why)
 		}
-		markOld(found, before)
+		markOld(found, before, sync.OnceValue(func() bool { return unchanged(req.object, req.old) }))
 	}
 	return w.conclude(req, found)
 }
@@ -174,19 +179,36 @@ func (f *finding) identity() same {
 	return same{f.ID, key, f.Message, f.Verdict, f.severity()}
 }
 
-// markOld marks what the object had before, each as often as it had it.
-func markOld(found, before []finding) {
+// markOld marks what the object had before, each as often as it had it. What could
+// not be judged before and cannot now may hide something new: it is old only where
+// the object is unchanged.
+func markOld(found, before []finding, unchanged func() bool) {
 	had := map[same]int{}
 	for i := range before {
 		had[before[i].identity()]++
 	}
 	for i := range found {
 		id := found[i].identity()
-		if had[id] > 0 {
+		if had[id] > 0 && (found[i].Verdict == bulwark.VerdictFail || unchanged()) {
 			had[id]--
 			found[i].old = true
 		}
 	}
+}
+
+// unchanged reports whether an update changes nothing but the object's status and
+// what the API server and controllers keep in its metadata.
+func unchanged(now, before *inventory.Object) bool {
+	a, errA := now.Content()
+	b, errB := before.Content()
+	for _, content := range []map[string]any{a, b} {
+		delete(content, "status")
+		meta, _ := content["metadata"].(map[string]any)
+		for _, field := range []string{"resourceVersion", "generation", "managedFields", "finalizers", "deletionTimestamp", "deletionGracePeriodSeconds"} {
+			delete(meta, field)
+		}
+	}
+	return errA == nil && errB == nil && reflect.DeepEqual(a, b)
 }
 
 func withoutIndexes(field string) string {

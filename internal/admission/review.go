@@ -1,13 +1,13 @@
 package admission
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"net/http"
-	"slices"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,15 +16,24 @@ import (
 	"bulwark.dev/bulwark/internal/cluster/inventory"
 )
 
-// maxReview bounds a review: the API server takes objects of up to 3 MiB, and an
-// update has two.
-const maxReview = 8 << 20
+const (
+	// maxReview bounds a review: the API server takes objects of up to 3 MiB, and an
+	// update has two.
+	maxReview = 8 << 20
+	// maxValues bounds the fields and elements in a review: an empty object takes two
+	// bytes of text, and fifty times as many of memory.
+	maxValues = 300_000
+)
 
 // request is a review that was read.
 type request struct {
 	*admissionv1.AdmissionRequest
 	// object and old are nil where the review has none.
 	object, old *inventory.Object
+	// size is about how much memory it takes to judge it.
+	size int64
+	// why is what hinders that, "" where nothing does.
+	why string
 }
 
 // ref names the object for logs and exceptions.
@@ -47,17 +56,22 @@ func readReview(rw http.ResponseWriter, r *http.Request) (*request, int) {
 	}
 	text, err := io.ReadAll(http.MaxBytesReader(rw, r.Body, maxReview))
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		return nil, http.StatusRequestEntityTooLarge
+		return beginning(text)
 	}
 	if err != nil {
 		return nil, http.StatusBadRequest
 	}
 	var review admissionv1.AdmissionReview
-	if json.Unmarshal(text, &review) != nil || review.APIVersion != admissionv1.SchemeGroupVersion.String() ||
-		review.Kind != "AdmissionReview" || review.Request == nil || review.Request.UID == "" {
+	if json.Unmarshal(text, &review) != nil || !valid(&review) {
 		return nil, http.StatusBadRequest
 	}
-	out := &request{AdmissionRequest: review.Request}
+	n := values(text)
+	const copies, perValue = 3, 100
+	out := &request{AdmissionRequest: review.Request, size: int64(copies*len(text) + perValue*n)}
+	if n > maxValues {
+		out.why, out.size = fmt.Sprintf("the review has more than %d values", maxValues), 0
+		return out, http.StatusOK
+	}
 	if out.object, err = objectOf(review.Request, review.Request.Object.Raw); err != nil {
 		return nil, http.StatusBadRequest
 	}
@@ -67,16 +81,91 @@ func readReview(rw http.ResponseWriter, r *http.Request) (*request, int) {
 	return out, http.StatusOK
 }
 
-// judged are the subresources by which an object as a whole is written.
-func judged(subresource string) bool {
-	return slices.Contains([]string{"", "ephemeralcontainers", "resize"}, subresource)
+func valid(r *admissionv1.AdmissionReview) bool {
+	return r.APIVersion == admissionv1.SchemeGroupVersion.String() && r.Kind == "AdmissionReview" && r.Request != nil && r.Request.UID != ""
+}
+
+// beginning gives the request of a review of which only the beginning was read. What
+// says who asks for what stands before the object. A bare status would be no answer:
+// the API server would do as its failurePolicy says, and Ignore would let in whatever
+// is made large enough.
+func beginning(text []byte) (*request, int) {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	var review admissionv1.AdmissionReview
+	var r admissionv1.AdmissionRequest
+	if fields(dec, map[string]any{"apiVersion": &review.APIVersion, "kind": &review.Kind}) == "request" {
+		fields(dec, map[string]any{
+			"uid": &r.UID, "kind": &r.Kind, "resource": &r.Resource, "subResource": &r.SubResource, "requestKind": &r.RequestKind,
+			"requestResource": &r.RequestResource, "requestSubResource": &r.RequestSubResource, "name": &r.Name,
+			"namespace": &r.Namespace, "operation": &r.Operation, "userInfo": &r.UserInfo,
+		})
+		review.Request = &r
+	}
+	if !valid(&review) {
+		return nil, http.StatusRequestEntityTooLarge
+	}
+	return &request{AdmissionRequest: &r, why: fmt.Sprintf("the review is larger than %d bytes", maxReview)}, http.StatusOK
+}
+
+// fields reads those of the object that comes next, until one that is not asked for,
+// and gives its name.
+func fields(dec *json.Decoder, into map[string]any) string {
+	if begin, err := dec.Token(); err != nil || begin != json.Delim('{') {
+		return ""
+	}
+	for dec.More() {
+		key, err := dec.Token()
+		name, ok := key.(string)
+		if err != nil || !ok {
+			return ""
+		}
+		to, ok := into[name]
+		if !ok {
+			return name
+		}
+		if dec.Decode(to) != nil {
+			return ""
+		}
+	}
+	return ""
+}
+
+// values counts the fields and elements in a text, about.
+func values(text []byte) int {
+	n, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			quoted = !quoted
+		case quoted && c == '\\':
+			i++
+		case !quoted && (c == ',' || c == '{' || c == '['):
+			n++
+		}
+	}
+	return n
+}
+
+// judged tells the requests that write what controls look at: an object as a whole,
+// the containers of a pod, and the labels and annotations of the kinds that some
+// control judges by them. The API server takes those with a status, too.
+func judged(r *admissionv1.AdmissionRequest) bool {
+	switch r.SubResource {
+	case "", "ephemeralcontainers", "resize":
+		return true
+	case "finalize":
+		return namespaceItself(r)
+	case "status":
+		return namespaceItself(r) || r.Kind.Group == "" && r.Kind.Kind == "Service" || r.Kind.Group == "networking.k8s.io" && r.Kind.Kind == "Ingress"
+	}
+	return false
 }
 
 // objectOf reads the object of a request that is judged. It must be what the
 // request says that it is: controls choose by the object's kind, exemptions by the
 // request's namespace.
 func objectOf(r *admissionv1.AdmissionRequest, text []byte) (*inventory.Object, error) {
-	if len(text) == 0 || string(text) == "null" || r.Operation != admissionv1.Create && r.Operation != admissionv1.Update || !judged(r.SubResource) {
+	if len(text) == 0 || string(text) == "null" || r.Operation != admissionv1.Create && r.Operation != admissionv1.Update || !judged(r) {
 		return nil, nil //nolint:nilnil // no object is no error
 	}
 	o, err := inventory.New(text, nil)

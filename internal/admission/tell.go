@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 const (
@@ -77,9 +78,12 @@ func why(remediation string) string {
 }
 
 // short makes a text one line of at most n bytes. What a user wrote, as the name of
-// a container, is in it.
+// a container, is in it: the API server drops a warning with any control character,
+// and terminals obey some of them and the marks that reorder text.
 func short(text string, n int) string {
-	text = strings.Join(strings.FieldsFunc(strings.ToValidUTF8(text, "?"), func(r rune) bool { return r < ' ' || r == 0x7f }), " ")
+	text = strings.Join(strings.FieldsFunc(strings.ToValidUTF8(text, "?"), func(r rune) bool {
+		return unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp)
+	}), " ")
 	if len(text) <= n {
 		return text
 	}

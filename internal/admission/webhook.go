@@ -12,6 +12,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/internal/cluster/inventory"
 	"bulwark.dev/bulwark/internal/posture/control"
@@ -61,10 +63,15 @@ type Config struct {
 // Webhook is the http.Handler of a validating webhook. It keeps nothing between
 // requests and is safe for use by many goroutines.
 type Webhook struct {
-	cfg     Config
-	slots   chan struct{}
+	cfg   Config
+	slots chan struct{}
+	// memory bounds what all requests that are judged take of it.
+	memory  *semaphore.Weighted
 	metrics *metrics
 }
+
+// maxMemory is more than any one request takes, see maxReview and maxValues.
+const maxMemory = 64 << 20
 
 var _ http.Handler = (*Webhook)(nil)
 
@@ -93,7 +100,7 @@ func New(cfg Config) (*Webhook, error) {
 	if cfg.Except == nil {
 		cfg.Except = func(*inventory.Object, control.Meta, control.Result) string { return "" }
 	}
-	return &Webhook{cfg: cfg, slots: make(chan struct{}, cfg.Concurrent), metrics: newMetrics()}, nil
+	return &Webhook{cfg: cfg, slots: make(chan struct{}, cfg.Concurrent), memory: semaphore.NewWeighted(maxMemory), metrics: newMetrics()}, nil
 }
 
 func required(ok bool, what string) error {
@@ -133,6 +140,11 @@ func (w *Webhook) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		bare("malformed", status)
 		return
 	}
+	if w.memory.Acquire(ctx, req.size) != nil {
+		bare("overloaded", http.StatusServiceUnavailable)
+		return
+	}
+	defer w.memory.Release(req.size)
 	d := w.decide(ctx, req)
 	if err := writeReview(rw, req, d); err != nil {
 		w.cfg.Log.LogAttrs(ctx, slog.LevelDebug, "answer was not taken", slog.Any("error", err))

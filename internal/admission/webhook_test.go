@@ -279,7 +279,10 @@ func TestMalformed(t *testing.T) {
 		"of another place":   {string(review(admissionv1.Create, strings.Replace(good, `"shop"`, `"bank"`, 1), "")), 400},
 		"old of another":     {string(review(admissionv1.Update, good, strings.Replace(good, "ConfigMap", "Secret", 1))), 400},
 		"metadata of text":   {string(review(admissionv1.Create, `{"apiVersion":"v1","kind":"ConfigMap","metadata":"x"}`, "")), 400},
-		"too large":          {string(review(admissionv1.Create, labelled(`"a":"`+strings.Repeat("x", maxReview)+`"`), "")), 413},
+		"too large":          {strings.Replace(string(review(admissionv1.Create, labelled(`"a":"`+strings.Repeat("x", maxReview)+`"`), "")), `"uid":"1"`, `"uid":""`, 1), 413},
+		"large and no JSON":  {strings.Repeat("x", maxReview+1), 413},
+		"large, of another":  {`{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1beta1","request":{"uid":"1","object":"` + strings.Repeat("x", maxReview), 413},
+		"large, no request":  {`{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":["` + strings.Repeat("x", maxReview), 413},
 		"very deep":          {strings.Repeat(`{"a":`, 100000), 400},
 		"deep in the object": {strings.Replace(string(review(admissionv1.Create, good, "")), `"labels":{}`, `"labels":`+strings.Repeat("[", 20000), 1), 400},
 	}

@@ -94,8 +94,8 @@ prints the ValidatingWebhookConfiguration for these flags and ends.`,
 	return cmd
 }
 
-// config gives what the webhook does.
-func (f *admissionFlags) config(env *Env, log *slog.Logger) (admission.Config, error) {
+// settings gives what the webhook does, but for its controls and exceptions.
+func (f *admissionFlags) settings(env *Env, log *slog.Logger) (admission.Config, error) {
 	err := oneOf("unknown", f.unknown, "refuse", "allow")
 	severity := func(flag, name string) bulwark.Severity {
 		s, wrong := bulwark.ParseSeverity(name)
@@ -114,37 +114,44 @@ func (f *admissionFlags) config(env *Env, log *slog.Logger) (admission.Config, e
 	if f.timeout <= 0 || f.drain < 0 {
 		err = errors.Join(err, errors.New("--timeout and --drain: expected positive times"))
 	}
+	return cfg, err
+}
+
+// handler makes the webhook with its controls and exceptions, and gives the controls.
+func (f *admissionFlags) handler(env *Env, log *slog.Logger) (*admission.Webhook, *controlSet, error) {
+	cfg, err := f.settings(env, log)
 	if err != nil {
-		return cfg, err
+		return nil, nil, err
 	}
 	set, err := f.judge.load()
 	if err != nil {
-		return cfg, err
-	}
-	if err := set.compile(); err != nil { // not while the first API request waits
-		return cfg, err
+		return nil, nil, err
 	}
 	cfg.Controls = set.single
-	cfg.Except, err = excepted(env, f.exceptions, set.never)
-	return cfg, err
+	if cfg.Except, err = excepted(env, f.exceptions, set.never); err != nil {
+		return nil, nil, err
+	}
+	webhook, err := admission.New(cfg)
+	return webhook, set, err //nolint:wrapcheck // it says what it was doing
 }
 
 // serveAdmission answers the API server until ctx ends.
 func serveAdmission(ctx context.Context, env *Env, log *slog.Logger, f *admissionFlags, running *stack) error {
-	cfg, err := f.config(env, log) //nolint:contextcheck // it only reads files
-	if err != nil {
-		return badUse(err)
-	}
-	webhook, err := admission.New(cfg)
-	if err != nil {
-		return badUse(err)
-	}
 	cert, err := ops.OpenCertificate(f.cert, f.key, log)
 	if err != nil {
 		return badUse(fmt.Errorf("--tls-cert, --tls-key: %w", err))
 	}
 	secure, err := f.tls(cert)
 	if err != nil {
+		return badUse(err)
+	}
+	webhook, set, err := f.handler(env, log) //nolint:contextcheck // it only reads files
+	if err != nil {
+		return badUse(err)
+	}
+	// It takes seconds: after all that can be wrong with the flags, and not while the
+	// first request waits.
+	if err := set.compile(); err != nil {
 		return badUse(err)
 	}
 	var lc net.ListenConfig
@@ -166,7 +173,7 @@ func serveAdmission(ctx context.Context, env *Env, log *slog.Logger, f *admissio
 	}
 	running.push(func(context.Context) error { return admin.Close() })
 	log.LogAttrs(ctx, slog.LevelInfo, "admission webhook", slog.String("address", ln.Addr().String()), slog.String("admin", admin.Addr().String()),
-		slog.Int("controls", len(cfg.Controls)), slog.String("denyAt", f.denyAt), slog.Bool("dryRun", f.dryRun), slog.Time("certificateExpires", cert.Expires()),
+		slog.Int("controls", len(set.single)), slog.String("denyAt", f.denyAt), slog.Bool("dryRun", f.dryRun), slog.Time("certificateExpires", cert.Expires()),
 		slog.Any("exemptNamespaces", f.namespaces), slog.Any("exemptUsers", f.users), slog.Any("exemptGroups", f.groups))
 	ticker := time.NewTicker(30 * time.Second)
 	defer ticker.Stop()

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/yaml"
 
 	"bulwark.dev/bulwark"
@@ -36,6 +38,9 @@ func (f *webhookFlags) add(fl *pflag.FlagSet) {
 
 // printConfiguration prints how the API server is told to call the webhook.
 func printConfiguration(env *Env, f *admissionFlags) error {
+	if _, err := f.settings(env, nil); err != nil {
+		return badUse(err)
+	}
 	c, err := f.webhook.configuration(f)
 	if err != nil {
 		return badUse(err)
@@ -58,12 +63,19 @@ func (f *webhookFlags) configuration(a *admissionFlags) (*admissionregistrationv
 	name, portText, hasPort := strings.Cut(name, ":")
 	port := int32(443)
 	if hasPort {
-		if _, err := fmt.Sscanf(portText, "%d", &port); err != nil || port < 1 || port > 65535 {
+		n, err := strconv.ParseUint(portText, 10, 16)
+		if err != nil || n == 0 {
 			return nil, fmt.Errorf("--service %q: %q is no port", f.service, portText)
 		}
+		port = int32(n)
 	}
 	if !ok || namespace == "" || name == "" {
 		return nil, fmt.Errorf("--service %q: expected NAMESPACE/NAME", f.service)
+	}
+	for _, exempt := range a.namespaces {
+		if len(validation.IsDNS1123Label(exempt)) > 0 {
+			return nil, fmt.Errorf("--exempt-namespace %q is no name of a namespace", exempt)
+		}
 	}
 	var bundle []byte
 	if f.caBundle != "" {
@@ -106,27 +118,27 @@ type groupRule struct {
 	resources []string
 }
 
-// judgedGroups are the kinds that the API server asks about: all but those that
-// change every few seconds and that no control looks at. A node that cannot renew
-// its Lease because a webhook is slow is worse than any finding.
+// judgedGroups are the kinds that the API server asks about. Left out is what a
+// cluster needs while no pod of the webhook runs: a node must be able to renew its
+// Lease, to ask for a certificate and to join, or there is none for the pod to run on;
+// and Services must learn which pods are gone. The chart has the same list.
 func judgedGroups() []groupRule {
 	all := []string{"*"}
 	return []groupRule{
 		{"", []string{
-			"pods", "pods/ephemeralcontainers", "pods/resize", "podtemplates", "replicationcontrollers", "services", "configmaps", "secrets",
-			"serviceaccounts", "namespaces", "nodes", "persistentvolumes", "persistentvolumeclaims", "resourcequotas", "limitranges", "endpoints",
+			"pods", "pods/ephemeralcontainers", "pods/resize", "podtemplates", "replicationcontrollers", "services", "services/status", "configmaps", "secrets",
+			"serviceaccounts", "namespaces", "namespaces/status", "namespaces/finalize",
+			"persistentvolumes", "persistentvolumeclaims", "resourcequotas", "limitranges",
 		}},
 		{"apps", all},
 		{"batch", all},
 		{"autoscaling", all},
 		{"policy", all},
-		{"networking.k8s.io", all},
-		{"discovery.k8s.io", all},
+		{"networking.k8s.io", []string{"*", "ingresses/status"}},
 		{"rbac.authorization.k8s.io", all},
-		{"storage.k8s.io", all},
+		{"storage.k8s.io", []string{"storageclasses", "csidrivers"}}, // not CSINode, which a node needs to join
 		{"snapshot.storage.k8s.io", all},
 		{"apiregistration.k8s.io", all},
-		{"certificates.k8s.io", all},
 		{"gateway.networking.k8s.io", all},
 		{"bulwark.dev", all},
 		{"security.istio.io", all},

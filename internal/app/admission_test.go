@@ -161,6 +161,10 @@ func TestAdmissionUsage(t *testing.T) {
 		"an exemption has no name":               {"--tls-cert", certFile, "--tls-key", keyFile, "--exempt-user", ""},
 		"expected NAMESPACE/NAME":                {"--print-configuration", "--service", "bulwark"},
 		"is no port":                             {"--print-configuration", "--service", "a/b:x"},
+		`"443x" is no port`:                      {"--print-configuration", "--service", "a/b:443x"},
+		`"70000" is no port`:                     {"--print-configuration", "--service", "a/b:70000"},
+		"is no name of a namespace":              {"--print-configuration", "--exempt-namespace", "A B"},
+		"expected positive times":                {"--print-configuration", "--timeout", "0s"},
 		"--failure-policy":                       {"--print-configuration", "--failure-policy", "Maybe"},
 		"only certificates belong here":          {"--print-configuration", "--ca-bundle", keyFile},
 	} {

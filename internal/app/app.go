@@ -35,13 +35,20 @@ type Env struct {
 	Stderr  io.Writer
 	Now     func() time.Time
 	Random  func() uint64
+	// Program is this program's file, to be started again for work that may come to
+	// harm; "": such work is done in this process.
+	Program string
 }
 
 // System is the real world: its context ends with SIGINT or SIGTERM.
 func System() Env {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal kills at once
-	return Env{Context: ctx, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now, Random: rand.Uint64}
+	program, err := os.Executable()
+	if err != nil {
+		program = "" // the system cannot tell
+	}
+	return Env{Context: ctx, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now, Random: rand.Uint64, Program: program}
 }
 
 // failure is an error that carries its exit code.
@@ -97,7 +104,7 @@ Routing is Gateway API; protection is one SecurityPolicy per API. Start with
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return badUse(fmt.Errorf("%w\nSee %q", err, cmd.CommandPath()+" --help"))
 	})
-	root.AddCommand(newUp(env), newServe(env), newPolicy(env), newExample(env), newScan(env), newVersion(env))
+	root.AddCommand(newUp(env), newServe(env), newPolicy(env), newExample(env), newScan(env), newRenderApart(env), newVersion(env))
 	usageErrors(root)
 	return root
 }

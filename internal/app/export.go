@@ -34,20 +34,23 @@ cluster finds: a policy refuses changes to objects that fail already, too, which
 				return badUse(err)
 			}
 			var controls []*content.Control
+			var left []export.LeftOut
 			for _, c := range set.single {
 				if c, ok := c.(*content.Control); ok {
 					controls = append(controls, c)
+					continue
 				}
+				left = append(left, export.LeftOut{Control: c.Meta().ID, Reason: "it is not written in CEL"})
 			}
 			opt := export.Options{ExemptNamespaces: exempt}
 			for _, a := range actions {
 				opt.Actions = append(opt.Actions, admissionregistrationv1.ValidationAction(a))
 			}
-			policies, left, err := export.Policies(controls, opt)
+			policies, more, err := export.Policies(controls, opt)
 			if err != nil {
 				return badUse(err)
 			}
-			for _, l := range left {
+			for _, l := range append(left, more...) {
 				if _, err := fmt.Fprintf(env.Stderr, "no policy for %s: %s\n", l.Control, l.Reason); err != nil {
 					return fmt.Errorf("print what is left out: %w", err)
 				}

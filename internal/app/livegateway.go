@@ -19,6 +19,7 @@ import (
 	"bulwark.dev/bulwark/internal/cluster/status"
 	"bulwark.dev/bulwark/internal/gateway/compile"
 	"bulwark.dev/bulwark/internal/ops"
+	"bulwark.dev/bulwark/internal/posture/leak"
 )
 
 // upLease is the Lease by which several "bulwark up" of one cluster agree on
@@ -36,7 +37,7 @@ func restConfig(kubeconfig string) (*rest.Config, error) {
 		cfg, err = clientcmd.BuildConfigFromFlags("", kubeconfig)
 	}
 	if err != nil {
-		return nil, badUse(fmt.Errorf("find API server: %w", err))
+		return nil, badUse(fmt.Errorf("find API server: %w", leak.Error(err))) // it may repeat a proxy with its password
 	}
 	cfg.UserAgent = "bulwark/" + version()
 	return cfg, nil

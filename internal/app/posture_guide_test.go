@@ -6,12 +6,45 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"sigs.k8s.io/yaml"
+
 	"bulwark.dev/bulwark/internal/posture/exception"
 )
+
+// runGuide runs every command in a "sh" block of a guide, in a folder with the
+// examples, and gives how many there were. Each ends with 0. A comment and a file to
+// write to are the shell's part.
+func runGuide(t *testing.T, text string) int {
+	t.Helper()
+	folder := t.TempDir()
+	if err := os.CopyFS(filepath.Join(folder, "examples"), os.DirFS("../../examples")); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(folder)
+	ran := 0
+	for _, block := range blocks(text, "sh") {
+		for line := range strings.Lines(block) {
+			command, _, _ := strings.Cut(line, " #")
+			command, into, redirected := strings.Cut(command, " > ")
+			args := strings.Fields(command)
+			if len(args) < 2 || args[0] != "bulwark" || redirected && strings.TrimSpace(into) == "" {
+				t.Fatalf("%q is no command of ours", line)
+			}
+			var out, bad bytes.Buffer
+			code := Main(args[1:], Env{Context: context.Background(), Stdin: strings.NewReader(""), Stdout: &out, Stderr: &bad, Now: time.Now, Random: func() uint64 { return 1 }})
+			if code != 0 || redirected && out.Len() == 0 {
+				t.Errorf("%sends with %d: %s%s", line, code, &bad, tail(out.String()))
+			}
+			ran++
+		}
+	}
+	return ran
+}
 
 // Every command in a "sh" block of the guide to posture does what the page says:
 // it ends with 0.
@@ -20,28 +53,7 @@ func TestPostureGuide(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	folder := t.TempDir()
-	for _, name := range []string{"examples"} {
-		if err := os.CopyFS(filepath.Join(folder, name), os.DirFS(filepath.Join("../..", name))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Chdir(folder)
-	ran := 0
-	for _, block := range blocks(string(text), "sh") {
-		for line := range strings.Lines(block) {
-			args := strings.Fields(line)
-			if len(args) < 2 || args[0] != "bulwark" {
-				t.Fatalf("%q is no command of ours", line)
-			}
-			var out, bad bytes.Buffer
-			code := Main(args[1:], Env{Context: context.Background(), Stdin: strings.NewReader(""), Stdout: &out, Stderr: &bad, Now: time.Now, Random: func() uint64 { return 1 }})
-			if code != 0 {
-				t.Errorf("%sends with %d: %s%s", line, code, &bad, tail(out.String()))
-			}
-			ran++
-		}
-	}
+	ran := runGuide(t, string(text))
 	for _, block := range blocks(string(text), "yaml") {
 		if _, err := exception.Parse("posture.md", []byte(block)); err != nil {
 			t.Error(err)
@@ -49,6 +61,40 @@ func TestPostureGuide(t *testing.T) {
 		ran++
 	}
 	if ran < 15 {
+		t.Errorf("ran %d commands", ran)
+	}
+}
+
+// So does every command in the guide to admission, and what needs a cluster names
+// flags and settings that there are.
+func TestAdmissionGuide(t *testing.T) {
+	text, err := os.ReadFile("../../docs/guide/admission.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	values, err := os.ReadFile("../../deploy/helm/bulwark/values.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var chart struct{ Admission map[string]any }
+	if err := yaml.Unmarshal(values, &chart); err != nil {
+		t.Fatal(err)
+	}
+	settings := regexp.MustCompile(`[^-\w]admission\.([a-z][A-Za-z]*)`).FindAllStringSubmatch(string(text), -1)
+	for _, m := range settings {
+		if _, ok := chart.Admission[m[1]]; !ok {
+			t.Errorf("the chart has no admission.%s", m[1])
+		}
+	}
+	if len(settings) < 5 {
+		t.Errorf("the page names %d settings of the chart", len(settings))
+	}
+	for _, name := range regexp.MustCompile(`\]\(([^)#]+)\)`).FindAllStringSubmatch(string(text), -1) {
+		if _, err := os.Stat(filepath.Join("../../docs/guide", name[1])); err != nil && !strings.Contains(name[1], "://") {
+			t.Error(err)
+		}
+	}
+	if ran := runGuide(t, string(text)); ran < 6 {
 		t.Errorf("ran %d commands", ran)
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
+	"log/slog"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -52,9 +52,9 @@ what may not be read there is unknown, which never counts as passing.
 
 Exit codes: 0, nothing at or above --fail-on fails; 1, something does; 2, what was
 asked for could not be done: wrong usage, a cluster that does not answer, a PATH of
-which nothing could be read, or a file named as PATH that could be read in part
-only. What could be read is judged and printed all the same. Within a folder, a
-file that cannot be read is told on standard error and does not change the code.`,
+which nothing could be read, or a file, chart or overlay named as PATH that could be
+read in part only. What could be read is judged and printed all the same. Within a
+folder, what cannot be read is told on standard error and does not change the code.`,
 		Example: `  bulwark scan ./manifests
   bulwark scan chart/ -f values.yaml
   bulwark scan overlays/prod -o sarif --output-file bulwark.sarif
@@ -64,6 +64,15 @@ file that cannot be read is told on standard error and does not change the code.
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.source.paths = args
 			f.source.live = cmd.Flags().Changed("kubeconfig") || cmd.Flags().Changed("context")
+			host, err := newHost(env)
+			if err != nil {
+				return badUse(err)
+			}
+			if f.source.host = host; host != nil {
+				defer host.Close()
+			}
+			// Helm logs what it finds odd in values, with the values.
+			slog.SetDefault(slog.New(slog.DiscardHandler))
 			s := &scan{env: env, f: f}
 			return s.run(cmd.Context())
 		},
@@ -193,23 +202,20 @@ func (s *scan) judge(ctx context.Context) (*posture.Report, error) {
 	}
 	show := newProgress(s.env)
 	defer show.done()
-	var reports []*posture.Report
-	all, invalid := slices.Clone(s.accepted), []exception.Invalid(nil)
+	var parts []exception.Part
 	for _, snap := range s.inputs.snaps {
 		show.say("judging %d objects", len(snap.Objects()))
 		rep, err := engine.Judge(ctx, snap)
 		if err != nil {
-			return nil, fmt.Errorf("judge: %w", err)
+			return nil, badUse(fmt.Errorf("judge: %w", err)) // ended from outside: nothing was found out
 		}
-		reports = append(reports, rep)
-		e, i := exception.Find(snap)
-		all, invalid = append(all, e...), append(invalid, i...)
+		parts = append(parts, exception.Of(snap, rep))
 	}
-	rep := posture.Join(reports)
-	exception.Apply(rep, s.inputs.labels, all, invalid, exception.Options{
-		Now: s.env.Now(), Never: s.controls.never, Known: s.controls.known,
-	})
-	return rep, nil
+	return exception.Join(parts, s.accepted, s.excepting()), nil
+}
+
+func (s *scan) excepting() exception.Options {
+	return exception.Options{Now: s.env.Now(), Never: s.controls.never, Known: s.controls.known}
 }
 
 // exposed says how an object is reached from outside.
@@ -305,7 +311,10 @@ func problemLine(p inventory.Problem) string {
 
 func unreadableLine(u inventory.Unreadable) string {
 	name := u.Kind
-	if u.Group != "" {
+	switch {
+	case name == "":
+		name = fmt.Sprintf("every kind of the API group %q", u.Group)
+	case u.Group != "":
 		name += "." + u.Group
 	}
 	if u.Namespace != "" {

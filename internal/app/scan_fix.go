@@ -10,6 +10,7 @@ import (
 	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/internal/cluster/inventory"
 	"bulwark.dev/bulwark/internal/posture"
+	"bulwark.dev/bulwark/internal/posture/exception"
 	"bulwark.dev/bulwark/internal/posture/fix"
 	"bulwark.dev/bulwark/internal/posture/output"
 )
@@ -47,11 +48,15 @@ func (s *scan) repair(ctx context.Context, rep *posture.Report) (bool, error) {
 			break // the files that were written make fewer
 		}
 		snap := s.inputs.snaps[i]
-		findings, err := judge(snap)
+		now, err := engine.Judge(ctx, snap)
 		if err != nil {
-			return wrote, err
+			return wrote, err //nolint:wrapcheck // ended from outside
 		}
-		findings = slices.DeleteFunc(findings, func(f bulwark.Finding) bool { return !wanted[f.Fingerprint] })
+		// What is excepted here may fail in another part, and the other way round.
+		exception.Cover(exception.Of(snap, now), s.accepted, s.excepting())
+		findings := slices.DeleteFunc(now.Findings, func(f bulwark.Finding) bool {
+			return !wanted[f.Fingerprint] || f.Verdict == bulwark.VerdictExcepted
+		})
 		plan, err := fix.New(findings, snap, fix.Options{Judge: judge, Roots: s.f.source.paths})
 		if err != nil {
 			return wrote, fmt.Errorf("--fix: %w", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,7 +18,9 @@ import (
 	"bulwark.dev/bulwark/internal/cluster/inventory"
 	"bulwark.dev/bulwark/internal/cluster/inventory/chart"
 	"bulwark.dev/bulwark/internal/cluster/inventory/fetch"
+	"bulwark.dev/bulwark/internal/cluster/inventory/isolate"
 	"bulwark.dev/bulwark/internal/cluster/inventory/overlay"
+	"bulwark.dev/bulwark/internal/posture/leak"
 )
 
 // scanSource is where the objects come from.
@@ -29,6 +32,9 @@ type scanSource struct {
 	values     []string
 	set        []string
 	kubernetes string
+	changed    bool
+	// host renders charts and overlays; nil: this process does.
+	host *isolate.Host
 }
 
 func (f *scanSource) add(fl *pflag.FlagSet) {
@@ -36,6 +42,7 @@ func (f *scanSource) add(fl *pflag.FlagSet) {
 	fl.StringVar(&f.context, "context", "", "context of the kubeconfig; alone, of the one that kubectl would use")
 	fl.StringArrayVarP(&f.values, "values", "f", nil, "values file for the Helm chart; may be repeated")
 	fl.StringArrayVar(&f.set, "set", nil, "value for the Helm chart, as a.b=c; may be repeated")
+	fl.BoolVar(&f.changed, "changed-files", false, "each PATH is a file that changed: one of a chart or overlay stands for all of it, and one without Kubernetes objects is passed over")
 	fl.StringVar(&f.kubernetes, "kubernetes-version", "", "the version that files are for, as 1.34; default: not known")
 }
 
@@ -44,6 +51,9 @@ var versionForm = regexp.MustCompile(`^v?1\.\d{1,3}(\.\d{1,3})?$`)
 func (f *scanSource) check() error {
 	if f.live && len(f.paths) > 0 {
 		return errors.New("PATH and --kubeconfig or --context: expected one of them, since the objects come from one place")
+	}
+	if n := len(slices.DeleteFunc(slices.Clone(f.paths), func(p string) bool { return p != "-" })); n > 1 {
+		return errors.New(`"-" was given twice, and standard input is read once`)
 	}
 	if f.live && f.kubernetes != "" {
 		return errors.New("--kubernetes-version: a cluster says its version itself")
@@ -54,6 +64,10 @@ func (f *scanSource) check() error {
 	if len(f.paths) == 0 && !f.live {
 		f.paths = []string{"."}
 	}
+	if f.changed {
+		f.paths = wholes(f.paths)
+	}
+	f.paths = once(f.paths)
 	for _, path := range f.paths {
 		if _, err := isFolder(path); err != nil {
 			return err
@@ -68,6 +82,19 @@ func (f *scanSource) check() error {
 		return errors.New("-f and --set are for a Helm chart, and no PATH is one")
 	}
 	return nil
+}
+
+// once takes out paths that were given before: nothing is judged twice.
+func once(paths []string) []string {
+	var out []string
+	seen := map[string]bool{}
+	for _, path := range paths {
+		if clean := filepath.Clean(path); !seen[clean] {
+			seen[clean] = true
+			out = append(out, path)
+		}
+	}
+	return out
 }
 
 // names tells what is judged.
@@ -155,7 +182,10 @@ func (f *scanSource) readCluster(ctx context.Context, env *Env) (*scanInputs, er
 	}})
 	show.done()
 	if err != nil {
-		return nil, fmt.Errorf("read the cluster: %w", err)
+		return nil, fmt.Errorf("read the cluster: %w", leak.Error(err))
+	}
+	for i := range snap.Unreadable { // a server may repeat what it was sent
+		snap.Unreadable[i].Reason = leak.Masked(snap.Unreadable[i].Reason)
 	}
 	return &scanInputs{snaps: []*inventory.Snapshot{snap}}, nil
 }
@@ -168,7 +198,7 @@ func (f *scanSource) rest() (*rest.Config, error) {
 	rules.ExplicitPath = f.kubeconfig
 	cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: f.context}).ClientConfig()
 	if err != nil {
-		return nil, fmt.Errorf("find API server: %w", err)
+		return nil, fmt.Errorf("find API server: %w", leak.Error(err))
 	}
 	cfg.UserAgent = "bulwark/" + version()
 	return cfg, nil
@@ -194,10 +224,8 @@ func (r *fileReader) path(ctx context.Context, path string) error {
 	case err != nil:
 	case path == "-":
 		err = r.files(ctx, []string{path}, nil)
-	case chart.Is(path):
-		err = r.chart(path, true)
-	case overlay.Is(path):
-		err = r.overlay(path)
+	case chart.Is(path) || overlay.Is(path):
+		err = r.rendered(ctx, path)
 	case folder:
 		err = r.folder(ctx, path)
 	default:
@@ -209,9 +237,10 @@ func (r *fileReader) path(ctx context.Context, path string) error {
 	switch partly := len(r.problems) > problems; {
 	case r.read == before && partly:
 		r.fail(path, errors.New("nothing could be read, see above"))
+	case r.read == before && r.f.changed:
 	case r.read == before:
 		r.fail(path, errNothing)
-	case partly && !folder:
+	case partly && (!folder || chart.Is(path) || overlay.Is(path)):
 		r.fail(path, errors.New("a part could not be read, see above"))
 	}
 	return nil
@@ -235,38 +264,60 @@ func (r *fileReader) fail(path string, err error) {
 func (r *fileReader) add(objects []*inventory.Object, problems []inventory.Problem) {
 	r.units = append(r.units, objects)
 	r.read += len(objects)
+	for i := range problems { // of libraries, some of which repeat values
+		problems[i].What = leak.Masked(problems[i].What)
+	}
 	r.problems = append(r.problems, problems...)
 }
 
+// rendered reads a chart or an overlay that the user named; a folder can be both.
+func (r *fileReader) rendered(ctx context.Context, path string) error {
+	if chart.Is(path) {
+		if err := r.chart(ctx, path, true); err != nil {
+			return err
+		}
+	}
+	if !overlay.Is(path) {
+		return nil
+	}
+	b, err := r.build(ctx, path)
+	if err != nil {
+		return err
+	}
+	r.add(b.objects, b.problems)
+	return nil
+}
+
 // chart renders a Helm chart; the flags are for those that the user named.
-func (r *fileReader) chart(path string, named bool) error {
-	opt := chart.Options{KubeVersion: strings.TrimPrefix(r.f.kubernetes, "v")}
+func (r *fileReader) chart(ctx context.Context, path string, named bool) error {
+	opt := chart.Options{KubeVersion: strings.TrimPrefix(r.f.kubernetes, "v"), Apart: r.f.job(ctx, "chart")}
 	if named {
 		opt.ValuesFiles, opt.Set = r.f.values, r.f.set
 	}
 	objects, problems, err := chart.Render(path, opt)
 	if err != nil {
-		return fmt.Errorf("chart %s: %w", path, err)
+		return err //nolint:wrapcheck // it names the chart
 	}
 	r.add(objects, problems)
 	return nil
 }
 
-func (r *fileReader) overlay(path string) error {
-	objects, problems, err := overlay.Render(path)
+// build is what an overlay makes.
+type build struct {
+	overlay  *overlay.Overlay
+	objects  []*inventory.Object
+	problems []inventory.Problem
+	// read are the files that it is made of, by their absolute paths, none if it
+	// could not be built.
+	read []string
+}
+
+func (r *fileReader) build(ctx context.Context, path string) (*build, error) {
+	o, err := overlay.Open(path)
 	if err != nil {
-		return fmt.Errorf("overlay %s: %w", path, err)
+		return nil, fmt.Errorf("overlay %s: %w", path, err)
 	}
-	r.add(objects, problems)
-	return nil
-}
-
-// labels gives those of an object.
-func (in *scanInputs) labels(ref bulwark.ObjectRef) map[string]string {
-	for _, snap := range in.snaps {
-		if o := snap.Find(ref.Group(), ref.Kind, ref.Namespace, ref.Name); o != nil {
-			return o.Labels
-		}
-	}
-	return nil
+	b := &build{overlay: o.Apart(r.f.job(ctx, "overlay"))}
+	b.objects, b.problems, b.read = b.overlay.RenderRead()
+	return b, nil
 }

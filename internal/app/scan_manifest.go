@@ -1,11 +1,13 @@
 package app
 
 import (
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"bulwark.dev/bulwark/internal/cluster/inventory"
 	"bulwark.dev/bulwark/internal/cluster/inventory/manifest"
@@ -45,7 +47,7 @@ func (r *fileReader) file(ctx context.Context, path string) error {
 
 // files reads manifests.
 func (r *fileReader) files(ctx context.Context, paths []string, enter func(string) bool) error {
-	objects, problems, err := manifest.Read(ctx, paths, manifest.Options{Stdin: r.env.Stdin, Enter: enter})
+	objects, problems, err := manifest.Read(ctx, paths, manifest.Options{Stdin: r.env.Stdin, Enter: enter, Loose: r.f.changed})
 	if err != nil {
 		return err //nolint:wrapcheck // it says what was read
 	}
@@ -53,6 +55,14 @@ func (r *fileReader) files(ctx context.Context, paths []string, enter func(strin
 	return nil
 }
 
+// saveSnapshot writes a file that only the user reads: no value of a Secret is in it,
+// and all else that a cluster's admin sees.
 func saveSnapshot(name string, snap *inventory.Snapshot) error {
-	return writeFile(name, func(w io.Writer) error { return saved.Write(w, snap) })
+	return writeWhole(name, 0o600, func(w io.Writer) error {
+		if !strings.HasSuffix(name, ".gz") {
+			return saved.Write(w, snap) //nolint:wrapcheck // it says what it was doing
+		}
+		z := gzip.NewWriter(w)
+		return errors.Join(saved.Write(z, snap), z.Close())
+	})
 }

@@ -2,7 +2,6 @@ package posture_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -96,34 +95,4 @@ func text(t *testing.T, r *posture.Report) []string {
 		t.Fatal(err)
 	}
 	return strings.Split(string(js), "\n")
-}
-
-// BenchmarkUpdate changes one deployment and one pod of 10 000 objects.
-func BenchmarkUpdate(b *testing.B) {
-	for _, joint := range []bool{false, true} {
-		for _, kind := range []string{"Pod", "ConfigMap"} {
-			b.Run(fmt.Sprintf("joint=%v/%s", joint, kind), func(b *testing.B) {
-				snap := inventory.NewSnapshot(posturetest.Cluster(10_000, 1), inventory.Facts{}, nil, nil)
-				inc, err := engine(b, joint).Incremental(b.Context(), snap)
-				if err != nil {
-					b.Fatal(err)
-				}
-				all := snap.Kind("", kind)
-				i, again := 0, 0
-				for b.Loop() {
-					i++
-					o, err := inventory.New(all[i%len(all)].Raw(), nil)
-					if err != nil {
-						b.Fatal(err)
-					}
-					did, err := inc.Update(b.Context(), []*inventory.Object{o}, nil)
-					if err != nil {
-						b.Fatal(err)
-					}
-					again += did.Joint
-				}
-				b.ReportMetric(float64(again)/float64(b.N), "joint/op")
-			})
-		}
-	}
 }

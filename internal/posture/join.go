@@ -1,20 +1,21 @@
 package posture
 
 import (
+	"cmp"
 	"slices"
 
 	"bulwark.dev/bulwark"
 )
 
 // Join makes one report of those of several snapshots by the same controls. Of
-// findings with one fingerprint the first stays: two overlays of one base say the
-// same twice.
+// findings with one fingerprint the worst stays, and of equal ones the first: two
+// overlays of one base say the same twice.
 func Join(reports []*Report) *Report {
 	if len(reports) == 1 {
 		return reports[0]
 	}
 	out := &Report{}
-	seen, at := map[string]bool{}, map[string]int{}
+	seen, at := map[string]int{}, map[string]int{}
 	for _, r := range reports {
 		out.Objects += r.Objects
 		out.Folded += r.Folded
@@ -22,9 +23,14 @@ func Join(reports []*Report) *Report {
 		out.Unreadable = append(out.Unreadable, r.Unreadable...)
 		out.Problems = append(out.Problems, r.Problems...)
 		for i := range r.Findings {
-			if f := r.Findings[i]; !seen[f.Fingerprint] {
-				seen[f.Fingerprint] = true
+			f := r.Findings[i]
+			j, ok := seen[f.Fingerprint]
+			switch {
+			case !ok:
+				seen[f.Fingerprint] = len(out.Findings)
 				out.Findings = append(out.Findings, f)
+			case cmp.Or(cmp.Compare(worst(f.Verdict), worst(out.Findings[j].Verdict)), cmp.Compare(f.Severity, out.Findings[j].Severity)) > 0:
+				out.Findings[j] = f
 			}
 		}
 		for i := range r.Tallies {

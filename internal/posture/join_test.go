@@ -33,3 +33,24 @@ func TestJoin(t *testing.T) {
 		t.Errorf("%d objects", out.Objects)
 	}
 }
+
+// What fails in one overlay is not hidden by what another says of the same place.
+func TestJoinWorst(t *testing.T) {
+	t.Parallel()
+	f := func(v bulwark.Verdict, s bulwark.Severity) *Report {
+		return &Report{Findings: []bulwark.Finding{{Control: "a", Fingerprint: "x", Severity: s, Verdict: v}}}
+	}
+	low, high := bulwark.SeverityLow, bulwark.SeverityHigh
+	for _, tt := range []struct{ worse, other *Report }{
+		{f(bulwark.VerdictFail, low), f(bulwark.VerdictUnknown, low)},
+		{f(bulwark.VerdictFail, low), f(bulwark.VerdictExcepted, high)},
+		{f(bulwark.VerdictUnknown, low), f(bulwark.VerdictExcepted, low)},
+		{f(bulwark.VerdictFail, high), f(bulwark.VerdictFail, low)},
+	} {
+		for _, parts := range [][]*Report{{tt.worse, tt.other}, {tt.other, tt.worse}} {
+			if diff := cmp.Diff(tt.worse.Findings, Join(parts).Findings); diff != "" {
+				t.Error(diff)
+			}
+		}
+	}
+}

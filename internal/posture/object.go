@@ -32,6 +32,9 @@ type judged struct {
 
 type result struct {
 	control int
+	// same tells whether another object has this finding too. It is set where there is
+	// an owner or something owned.
+	same uint64
 	control.Result
 }
 
@@ -62,7 +65,7 @@ func (e *Engine) judge(o *inventory.Object, owner *judged, owns bool) *judged {
 		}
 		j.add(i, results)
 	}
-	e.fold(j, owner, owns)
+	e.fold(j, s, owner, owns)
 	return j
 }
 
@@ -98,7 +101,7 @@ func (j *judged) add(i int, results []control.Result) {
 			if r.Key == "" {
 				r.Key = defaultKey(&r)
 			}
-			j.results = append(j.results, result{i, r})
+			j.results = append(j.results, result{control: i, Result: r})
 		case bulwark.VerdictNotApplicable:
 			j.reasons = append(j.reasons, reason{i, r.Reason})
 		case bulwark.VerdictPass, bulwark.VerdictExcepted:
@@ -108,38 +111,89 @@ func (j *judged) add(i int, results []control.Result) {
 }
 
 // fold drops the results that the owner has too.
-func (e *Engine) fold(j, owner *judged, owns bool) {
+func (e *Engine) fold(j *judged, s *control.Subject, owner *judged, owns bool) {
+	if owner != nil || owns {
+		from := repositories(s, j.results)
+		for i := range j.results {
+			r := &j.results[i]
+			r.same = e.key(r.control, &r.Result, from[r.Container])
+		}
+	}
 	if owns {
 		j.keys = make([]uint64, 0, len(j.results))
 		for i := range j.results {
-			j.keys = append(j.keys, e.key(&j.results[i]))
+			j.keys = append(j.keys, j.results[i].same)
 		}
 		slices.Sort(j.keys)
 	}
 	if owner != nil && len(owner.keys) > 0 {
 		before := len(j.results)
 		j.results = slices.DeleteFunc(j.results, func(r result) bool {
-			_, has := slices.BinarySearch(owner.keys, e.key(&r))
+			_, has := slices.BinarySearch(owner.keys, r.same)
 			return has
 		})
 		j.folded = before - len(j.results)
 	}
-	j.results = slices.Clip(j.results)
+	// A copy of what is left: most of what pods say is folded, and as long as the slice
+	// stands, so does the room for all of it.
+	j.results = append([]result(nil), j.results...)
 }
 
 // key tells whether two objects have the same finding. The message is a part of
-// it: the one in a pod that admission changed may tell of more.
-func (e *Engine) key(r *result) uint64 {
+// it: the one in a pod that admission changed may tell of more. So is where the
+// container's image comes from: what runs something else under the name of its
+// owner's container has a finding of its own.
+func (e *Engine) key(control int, r *control.Result, from string) uint64 {
 	var h maphash.Hash
 	h.SetSeed(e.seed)
 	_ = h.WriteByte(byte(r.Verdict))
 	_ = h.WriteByte(byte(r.Severity))
-	_, _ = h.WriteString(e.metas[r.control].ID)
-	_ = h.WriteByte(0)
-	_, _ = h.WriteString(r.Key)
-	_ = h.WriteByte(0)
-	_, _ = h.WriteString(r.Message)
+	for _, part := range []string{e.metas[control].ID, r.Key, r.Message} {
+		_, _ = h.WriteString(part)
+		_ = h.WriteByte(0)
+	}
+	_, _ = h.WriteString(from)
 	return h.Sum64()
+}
+
+// repositories gives, by the names of the containers that results are about, where
+// their images come from.
+func repositories(s *control.Subject, results []result) map[string]string {
+	if !slices.ContainsFunc(results, func(r result) bool { return r.Container != "" }) {
+		return nil
+	}
+	out := map[string]string{}
+	for i := range s.Pods {
+		for _, c := range s.ContainersOf(i) {
+			name, _ := c.Spec["name"].(string)
+			image, _ := c.Spec["image"].(string)
+			from := repository(image)
+			if before, ok := out[name]; ok && before != from {
+				from = before + " " + from
+			}
+			out[name] = from
+		}
+	}
+	return out
+}
+
+// repository gives an image's name without tag and digest, which admission often
+// pins, and with the registry that is meant where none is written.
+func repository(image string) string {
+	image, _, _ = strings.Cut(image, "@")
+	if colon := strings.LastIndexByte(image, ':'); colon > strings.LastIndexByte(image, '/') {
+		image = image[:colon]
+	}
+	host, _, path := strings.Cut(image, "/")
+	switch {
+	case image == "":
+		return ""
+	case !path:
+		return "docker.io/library/" + image
+	case host != "localhost" && !strings.ContainsAny(host, ".:"):
+		return "docker.io/" + image
+	}
+	return image
 }
 
 // defaultKey is the container, and else the field without its indexes and, within a
@@ -170,7 +224,7 @@ func defaultKey(r *control.Result) string {
 }
 
 // history reports whether an object is a replica set that its deployment keeps to
-// go back to.
+// go back to. Pods that it still runs are judged as they are.
 func history(s *control.Subject, owner *inventory.Object) bool {
 	if s.Object.Kind != "ReplicaSet" || s.Object.Group() != "apps" || owner.Kind != "Deployment" || owner.Group() != "apps" {
 		return false

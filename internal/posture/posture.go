@@ -2,9 +2,9 @@
 //
 // What a controller made (the pods of a replica set, the replica set of a
 // deployment) is judged like everything else, since admission may have changed it.
-// A finding that its owner has too is not told twice, and of several objects of one
-// owner that share a finding the first is named. A replica set of a deployment that
-// is scaled to zero is history and is not judged.
+// A finding that its owner has too, of the same image, is not told twice, and of
+// several pods of one owner that share a finding the first is named. A replica set of
+// a deployment that is scaled to zero is history and is not judged.
 package posture
 
 import (
@@ -101,7 +101,10 @@ type Report struct {
 	Objects int
 	// Folded is how many findings are not told because the object's owner, or
 	// another object of that owner, has them too.
-	Folded     int
+	Folded int
+	// Shared are, by fingerprint, the other objects of the same owner that have a
+	// finding too: what is said of it is said of them.
+	Shared     map[string][]bulwark.ObjectRef
 	Facts      inventory.Facts
 	Unreadable []inventory.Unreadable
 	Problems   []inventory.Problem
@@ -150,7 +153,7 @@ func (t *Tally) reason(why string) {
 
 // Judge runs all controls over the snapshot. It fails only if ctx ends.
 func (e *Engine) Judge(ctx context.Context, snap *inventory.Snapshot) (*Report, error) {
-	run, err := e.start(ctx, snap)
+	run, err := e.start(ctx, snap, false)
 	if err != nil {
 		return nil, err
 	}
@@ -169,5 +172,6 @@ func order(a, b *bulwark.Finding) int {
 		cmp.Compare(a.Object.Kind, b.Object.Kind), cmp.Compare(a.Object.APIVersion, b.Object.APIVersion),
 		cmp.Compare(a.Object.Namespace, b.Object.Namespace), cmp.Compare(a.Object.Name, b.Object.Name),
 		cmp.Compare(a.Field, b.Field), cmp.Compare(a.Fingerprint, b.Fingerprint), cmp.Compare(a.Message, b.Message),
+		cmp.Compare(a.Location.File, b.Location.File), cmp.Compare(a.Location.Line, b.Location.Line), cmp.Compare(a.Location.Column, b.Location.Column),
 	)
 }

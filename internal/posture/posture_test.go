@@ -83,12 +83,12 @@ func lines(r *posture.Report) (findings, tallies []string) {
 
 const (
 	deployment = `{apiVersion: apps/v1, kind: Deployment, metadata: {name: web, namespace: a, uid: d}, spec: {template: {spec: {containers: [{name: app, image: bad}]}}}}`
-	replicas   = `{apiVersion: apps/v1, kind: ReplicaSet, metadata: {name: web-1, namespace: a, uid: r, ownerReferences: [{uid: d, controller: true}]}, spec: {replicas: 2, template: {spec: {containers: [{name: app, image: bad}]}}}}`
-	before     = `{apiVersion: apps/v1, kind: ReplicaSet, metadata: {name: web-0, namespace: a, uid: o, ownerReferences: [{uid: d, controller: true}]}, spec: {replicas: 0, template: {spec: {containers: [{name: old, image: bad}]}}}}`
-	podOne     = `{apiVersion: v1, kind: Pod, metadata: {name: web-1-x, namespace: a, uid: p, ownerReferences: [{uid: r, controller: true}]}, spec: {containers: [{name: app, image: bad}, {name: side, image: bad}]}}`
-	podTwo     = `{apiVersion: v1, kind: Pod, metadata: {name: web-1-y, namespace: a, uid: q, ownerReferences: [{uid: r, controller: true}]}, spec: {containers: [{name: app, image: bad}, {name: side, image: bad}]}}`
-	lone       = `{apiVersion: v1, kind: Pod, metadata: {name: lone, namespace: a, uid: l, ownerReferences: [{uid: gone, controller: true}]}, spec: {containers: [{name: app, image: good}]}}`
-	circle     = `{apiVersion: v1, kind: Pod, metadata: {name: self, namespace: a, uid: s, ownerReferences: [{uid: s, controller: true}]}, spec: {containers: [{name: app, image: bad}]}}`
+	replicas   = `{apiVersion: apps/v1, kind: ReplicaSet, metadata: {name: web-1, namespace: a, uid: r, ownerReferences: [{apiVersion: apps/v1, kind: Deployment, name: web, uid: d, controller: true}]}, spec: {replicas: 2, template: {spec: {containers: [{name: app, image: bad}]}}}}`
+	before     = `{apiVersion: apps/v1, kind: ReplicaSet, metadata: {name: web-0, namespace: a, uid: o, ownerReferences: [{apiVersion: apps/v1, kind: Deployment, name: web, uid: d, controller: true}]}, spec: {replicas: 0, template: {spec: {containers: [{name: old, image: bad}]}}}}`
+	podOne     = `{apiVersion: v1, kind: Pod, metadata: {name: web-1-x, namespace: a, uid: p, ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: web-1, uid: r, controller: true}]}, spec: {containers: [{name: app, image: bad}, {name: side, image: bad}]}}`
+	podTwo     = `{apiVersion: v1, kind: Pod, metadata: {name: web-1-y, namespace: a, uid: q, ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: web-1, uid: r, controller: true}]}, spec: {containers: [{name: app, image: bad}, {name: side, image: bad}]}}`
+	lone       = `{apiVersion: v1, kind: Pod, metadata: {name: lone, namespace: a, uid: l, ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: web-0, uid: gone, controller: true}]}, spec: {containers: [{name: app, image: good}]}}`
+	circle     = `{apiVersion: v1, kind: Pod, metadata: {name: self, namespace: a, uid: s, ownerReferences: [{apiVersion: v1, kind: Pod, name: self, uid: s, controller: true}]}, spec: {containers: [{name: app, image: bad}]}}`
 )
 
 func TestJudge(t *testing.T) {

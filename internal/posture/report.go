@@ -17,6 +17,7 @@ import (
 type told struct {
 	bulwark.Finding
 	object *inventory.Object
+	shared []bulwark.ObjectRef // Report.Shared
 }
 
 // report puts together what was said.
@@ -32,7 +33,7 @@ func (r *run) report(ctx context.Context) (*Report, error) {
 	var all []told
 	for _, o := range r.snap.Objects() {
 		j := r.judged[o]
-		if r.family.parent(o) == nil {
+		if r.family.parent(o) == nil || !nameless(o) {
 			all = r.own(all, j)
 		}
 		if of := r.family.children(o); len(of) > 0 {
@@ -70,45 +71,58 @@ func (r *run) report(ctx context.Context) (*Report, error) {
 		out.Findings[i] = all[i].Finding
 	}
 	number(out.Findings)
+	for i := range all {
+		if len(all[i].shared) > 0 {
+			if out.Shared == nil {
+				out.Shared = map[string][]bulwark.ObjectRef{}
+			}
+			out.Shared[out.Findings[i].Fingerprint] = all[i].shared
+		}
+	}
 	return out, nil
 }
 
-// own appends the findings of an object that nobody made.
+// own appends the findings of an object that has a name for people.
 func (r *run) own(all []told, j *judged) []told {
 	for i := range j.results {
 		res := &j.results[i]
 		f := r.e.finding(res.control, j.object, &res.Result)
 		f.Fingerprint = Fingerprint(f.Control, j.object.ObjectRef, res.Key)
-		all = append(all, told{f, j.object})
+		all = append(all, told{Finding: f, object: j.object})
 	}
 	return all
 }
 
-// siblings appends the findings of what one owner made, each once, with the first
-// object that has it. They are named after the owner at the root: the names of
-// what it makes change with every roll-out.
+// siblings appends the findings of the nameless objects that one owner made, each
+// once, with the first object that has it. They are named after the owner at the
+// root: the names of what it makes change with every roll-out.
 func (r *run) siblings(all []told, made []*inventory.Object) ([]told, int) {
 	at := map[uint64]int{}
-	more := map[int]int{}
 	folded := 0
+	begin := len(all)
 	for _, o := range made {
+		if !nameless(o) {
+			continue
+		}
 		j := r.judged[o]
 		for i := range j.results {
 			res := &j.results[i]
-			k := r.e.key(res)
+			k := res.same
 			if first, ok := at[k]; ok {
-				more[first]++
+				all[first].shared = append(all[first].shared, o.ObjectRef)
 				folded++
 				continue
 			}
 			at[k] = len(all)
 			f := r.e.finding(res.control, o, &res.Result)
 			f.Fingerprint = Fingerprint(f.Control, r.family.root(o).ObjectRef, o.Kind+" "+res.Key)
-			all = append(all, told{f, o})
+			all = append(all, told{Finding: f, object: o})
 		}
 	}
-	for i, n := range more {
-		all[i].Message += fmt.Sprintf(" (and %d more of the same owner)", n)
+	for i := begin; i < len(all); i++ {
+		if n := len(all[i].shared); n > 0 {
+			all[i].Message += fmt.Sprintf(" (and %d more of the same owner)", n)
+		}
 	}
 	return all, folded
 }
@@ -116,38 +130,28 @@ func (r *run) siblings(all []told, made []*inventory.Object) ([]told, int) {
 // jointly appends the findings of a joint check and counts its verdicts.
 func (r *run) jointly(all []told, t *Tally, check int) ([]told, int) {
 	index := len(r.e.opt.Single) + check
-	r.current(check)
 	has := map[*inventory.Object]map[uint64]bool{}
-	verdicts := map[*inventory.Object]bulwark.Verdict{}
-	for i := range r.joint[check] {
-		em := &r.joint[check][i]
-		if v, ok := verdicts[em.object]; !ok || worst(em.Verdict) > worst(v) {
-			verdicts[em.object] = em.Verdict
-		}
-		if em.Verdict == bulwark.VerdictUnknown || em.Verdict == bulwark.VerdictNotApplicable {
-			t.reason(em.Reason)
-		}
+	verdicts, say := r.verdicts(check, t)
+	for i := range say {
+		em := &say[i]
 		if em.object != nil && len(r.family.children(em.object)) > 0 {
 			if has[em.object] == nil {
 				has[em.object] = map[uint64]bool{}
 			}
-			has[em.object][r.e.key(&result{index, em.Result})] = true
+			has[em.object][r.e.key(index, &em.Result, "")] = true
 		}
 	}
 	folded := 0
-	for i := range r.joint[check] {
-		em := &r.joint[check][i]
-		if em.Verdict != bulwark.VerdictFail && em.Verdict != bulwark.VerdictUnknown {
-			continue
-		}
-		key := r.e.key(&result{index, em.Result})
+	for i := range say {
+		em := &say[i]
+		key := r.e.key(index, &em.Result, "")
 		if r.above(em.object, func(o *inventory.Object) bool { return has[o][key] }) {
 			folded++
 			continue
 		}
 		f := r.e.finding(index, em.object, &em.Result)
 		f.Fingerprint = Fingerprint(f.Control, f.Object, em.Key)
-		all = append(all, told{f, em.object})
+		all = append(all, told{Finding: f, object: em.object})
 	}
 	for o, v := range verdicts {
 		// What was made is not counted where it is as its owner.
@@ -169,19 +173,6 @@ func (r *run) above(o *inventory.Object, is func(owner *inventory.Object) bool) 
 		}
 	}
 	return false
-}
-
-// current drops what a joint check said of objects that are gone, and moves it to
-// the ones in their place: an Update may have changed what the check does not read.
-func (r *run) current(check int) {
-	r.joint[check] = slices.DeleteFunc(r.joint[check], func(em emission) bool {
-		return em.object != nil && r.judged[em.object] == nil && r.snap.Find(em.object.Group(), em.object.Kind, em.object.Namespace, em.object.Name) == nil
-	})
-	for i := range r.joint[check] {
-		if em := &r.joint[check][i]; em.object != nil && r.judged[em.object] == nil {
-			em.object = r.snap.Find(em.object.Group(), em.object.Kind, em.object.Namespace, em.object.Name)
-		}
-	}
 }
 
 // finding makes a Finding of one result, without fingerprint and location.
@@ -249,7 +240,7 @@ func (r *run) tallyMade(tallies []Tally, all []told) {
 // unread counts one unknown for each kind that could not be read, for the Singles
 // that are for it. Joint checks see to that themselves.
 func (r *run) unread(tallies []Tally) {
-	for _, u := range r.snap.Unreadable {
+	for _, u := range r.e.unreadKinds(r.snap.Unreadable) {
 		s := placeholder(u)
 		if s == nil {
 			continue

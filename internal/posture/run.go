@@ -3,14 +3,11 @@ package posture
 import (
 	"context"
 	"fmt"
-	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
-	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/internal/cluster/inventory"
-	"bulwark.dev/bulwark/internal/posture/control"
 	"bulwark.dev/bulwark/internal/posture/graph"
 )
 
@@ -20,19 +17,14 @@ type run struct {
 	snap   *inventory.Snapshot
 	family *family
 	judged map[*inventory.Object]*judged
-	joint  [][]emission // by the index of the check
-	stale  []bool       // the checks that have to run again
+	joint  []map[string]*said // by the index of the check and the place
+	due    []map[string]bool  // the places in which a check has to run again
+	ix     *graph.Index       // nil where nothing follows
 }
 
-// emission is one result of a joint check; object is nil for the cluster.
-type emission struct {
-	object *inventory.Object
-	control.Result
-}
-
-// start judges everything.
-func (e *Engine) start(ctx context.Context, snap *inventory.Snapshot) (*run, error) {
-	r := &run{e: e, snap: snap, family: families(snap.Objects()), joint: make([][]emission, len(e.opt.Joint)), stale: make([]bool, len(e.opt.Joint))}
+// start judges everything. With keep it can be followed by updates.
+func (e *Engine) start(ctx context.Context, snap *inventory.Snapshot, keep bool) (*run, error) {
+	r := &run{e: e, snap: snap, family: families(snap.Objects()), joint: make([]map[string]*said, len(e.opt.Joint)), due: make([]map[string]bool, len(e.opt.Joint))}
 	r.judged = make(map[*inventory.Object]*judged, len(snap.Objects()))
 	// Owners come before what they own, whose findings are folded into theirs.
 	for _, wave := range r.family.waves(snap.Objects()) {
@@ -48,36 +40,16 @@ func (e *Engine) start(ctx context.Context, snap *inventory.Snapshot) (*run, err
 			r.judged[o] = out[i]
 		}
 	}
-	for i := range r.stale {
-		r.stale[i] = true
+	r.ix = e.index(snap, r.judged)
+	if keep {
+		r.ix.Keep()
 	}
+	r.everything()
 	_, err := r.refresh(ctx)
+	if !keep {
+		r.ix = nil // the report needs the memory
+	}
 	return r, err
-}
-
-func (e *Engine) index(snap *inventory.Snapshot) *graph.Index {
-	ix := graph.NewIndex(snap)
-	ix.Now = e.opt.Now
-	return ix
-}
-
-// check runs one joint check. A panic is unknown for the cluster.
-func check(c *graph.Check, ix *graph.Index) (out []emission) {
-	var mu sync.Mutex
-	defer func() {
-		if r := recover(); r != nil {
-			out = []emission{{nil, control.Result{Verdict: bulwark.VerdictUnknown, Reason: "the control broke down", Message: "cannot be judged: the control broke down"}}}
-		}
-	}()
-	c.Judge(ix, func(o *inventory.Object, r control.Result) {
-		if r.Key == "" {
-			r.Key = defaultKey(&r)
-		}
-		mu.Lock()
-		out = append(out, emission{o, r})
-		mu.Unlock()
-	})
-	return out
 }
 
 // each calls do for every number below n, in several goroutines that take a chunk

@@ -2,8 +2,11 @@ package export_test
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -20,34 +23,53 @@ import (
 // workloads have their pod template where a policy looks for it.
 var workloads = []string{"Pod", "PodTemplate", "ReplicationController", "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob"} //nolint:gochecknoglobals // read only
 
+// catalogue is every control of the catalog with its policy, by its id.
+type catalogue struct {
+	controls []*content.Control
+	policies map[string]*vap.Policy
+	left     []export.LeftOut
+}
+
+// compiled compiles all of them once, which takes the most time here.
+var compiled = sync.OnceValues(func() (*catalogue, error) { //nolint:gochecknoglobals // constant, made when first used
+	out := &catalogue{policies: map[string]*vap.Policy{}}
+	var errs []error
+	var err error
+	if out.controls, err = content.Load(catalog.Controls()); err != nil {
+		return nil, fmt.Errorf("controls that cannot be read: %w", err)
+	}
+	policies, left, err := export.Policies(out.controls, export.Options{Actions: []admissionregistrationv1.ValidationAction{admissionregistrationv1.Deny}})
+	if err != nil {
+		return nil, err
+	}
+	out.left = left
+	for _, e := range policies {
+		p, err := vap.Compile(e.Policy)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		out.policies[e.Control] = p
+	}
+	return out, errors.Join(errs...)
+})
+
 // TestExamples gives every example of every control to its policy, by the API
 // server's own code: the verdict is that of the scan.
 func TestExamples(t *testing.T) {
 	t.Parallel()
-	controls, err := content.Load(catalog.Controls())
-	if err != nil {
-		t.Errorf("controls that cannot be read:\n%v", err)
-	}
-	policies, left, err := export.Policies(controls, export.Options{Actions: []admissionregistrationv1.ValidationAction{admissionregistrationv1.Deny}})
+	shipped, err := compiled()
 	if err != nil {
 		t.Fatal(err)
 	}
-	byID := map[string]*export.Policy{}
-	for i := range policies {
-		byID[policies[i].Control] = &policies[i]
-	}
-	for _, l := range left {
+	controls, policies := shipped.controls, shipped.policies
+	for _, l := range shipped.left {
 		t.Logf("no policy: %s: %s", l.Control, l.Reason)
 	}
 	ran, custom := map[bulwark.Verdict]int{}, 0
 	for _, c := range controls {
-		e := byID[c.ID]
-		if e == nil {
-			continue
-		}
-		p, err := vap.Compile(e.Policy)
-		if err != nil {
-			t.Errorf("%s: %v", c.ID, err)
+		p := policies[c.ID]
+		if p == nil {
 			continue
 		}
 		check := func(name string, object map[string]any) {
@@ -61,11 +83,11 @@ func TestExamples(t *testing.T) {
 			denied := got.Denied || got.Failed
 			switch {
 			case got.Failed != (want == bulwark.VerdictUnknown), denied != (want == bulwark.VerdictFail || want == bulwark.VerdictUnknown):
-				t.Errorf("%s %s: the scan says %s, the policy %+v\n%s\n%s", c.ID, name, want, got, e.Policy.Spec.Validations[0].Expression, show(e.Policy.Spec.Variables))
+				t.Errorf("%s %s: the scan says %s, the policy %+v\n%s\n%s", c.ID, name, want, got, p.Spec.Validations[0].Expression, show(p.Spec.Variables))
 			case got.Denied && !strings.HasPrefix(got.Messages[0], c.ID+": "):
 				t.Errorf("%s %s: message %q", c.ID, name, got.Messages)
-			case got.Denied && got.Messages[0] == e.Policy.Spec.Validations[0].Message:
-				t.Errorf("%s %s: the message cannot be made: %s", c.ID, name, e.Policy.Spec.Validations[0].MessageExpression)
+			case got.Denied && got.Messages[0] == p.Spec.Validations[0].Message:
+				t.Errorf("%s %s: the message cannot be made: %s", c.ID, name, p.Spec.Validations[0].MessageExpression)
 			}
 			ran[want]++
 		}
@@ -80,7 +102,7 @@ func TestExamples(t *testing.T) {
 		}
 	}
 	t.Logf("%d controls, %d policies, %d cannot be one; examples: %d pass, %d fail, %d do not apply, %d are custom workloads, which policies do not match",
-		len(controls), len(policies), len(left), ran[bulwark.VerdictPass], ran[bulwark.VerdictFail], ran[bulwark.VerdictNotApplicable], custom)
+		len(controls), len(policies), len(shipped.left), ran[bulwark.VerdictPass], ran[bulwark.VerdictFail], ran[bulwark.VerdictNotApplicable], custom)
 	if ran[bulwark.VerdictPass] < len(policies)/2 || ran[bulwark.VerdictFail] < len(policies)/2 {
 		t.Error("too few examples ran")
 	}

@@ -126,7 +126,7 @@ func TestLeftOut(t *testing.T) {
 	t.Parallel()
 	for want, text := range map[string]string{
 		"is a file of a component":          "appliesTo: {kinds: [{group: kubelet.config.k8s.io, kind: KubeletConfiguration}]}\ncheck: 'true'\n",
-		"is exempt from admission policies": "appliesTo: {kinds: [{group: admissionregistration.k8s.io, kind: ValidatingWebhookConfiguration}]}\ncheck: 'true'\n",
+		"is exempt from admission policies": "appliesTo: {kinds: [{group: admissionregistration.k8s.io, kind: ValidatingAdmissionPolicy}]}\ncheck: 'true'\n",
 		"is no built-in workload":           "appliesTo: {kinds: [{group: argoproj.io, kind: Rollout}]}\neach: container\ncheck: 'true'\n",
 		"it is about files":                 "appliesTo: {pods: true}\nwhen: '!has(object.metadata.uid)'\nnotApplicable: no\ncheck: 'true'\n",
 		`has quoted names`:                  "appliesTo: {pods: true}\neach: 'metadata[\"a.b\"]'\ncheck: 'true'\n",

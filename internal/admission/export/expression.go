@@ -32,12 +32,25 @@ const deleting = `!(request.operation == "UPDATE" && has(dyn(object).metadata.de
 	`dyn(object).metadata.?labels == dyn(oldObject).metadata.?labels && ` +
 	`dyn(object).metadata.?annotations == dyn(oldObject).metadata.?annotations)`
 
+// relabelling lets status and finalize pass unless they change labels or
+// annotations, which they can.
+const relabelling = `!has(request.subResource) || !(request.subResource in ["status", "finalize"]) || ` +
+	`dyn(object).metadata.?labels != dyn(oldObject).metadata.?labels || ` +
+	`dyn(object).metadata.?annotations != dyn(oldObject).metadata.?annotations`
+
+// notNull takes what is null for what is empty. The API server shows "rules: null" of
+// a role that has none.
+const notNull = `.optMap(v, dyn(v) == null ? dyn(%s) : v)`
+
 // expressions builds the CEL around that of a control.
 func expressions(c *content.Control) (*parts, error) {
 	if files.MatchString(c.When) {
 		return nil, cannot("it is about files: to the API server every object is in the cluster")
 	}
 	out := &parts{conditions: []admissionregistrationv1.MatchCondition{{Name: "not-just-finalized", Expression: deleting}}}
+	if slices.ContainsFunc(c.AppliesTo.Kinds, func(k content.Kind) bool { return len(resources(k)) > 1 }) {
+		out.conditions = append(out.conditions, admissionregistrationv1.MatchCondition{Name: "not-just-status", Expression: relabelling})
+	}
 	used := map[string]bool{}
 	for _, text := range []string{c.When, c.Check, c.Message} {
 		for _, m := range reads.FindAllStringSubmatch(text, -1) {
@@ -162,7 +175,11 @@ func (x *expression) nest() error {
 		b.WriteString("dyn(" + from)
 		bare := b.Len()
 		for ; i < len(steps) && steps[i] != ""; i++ {
-			b.WriteString("[?" + strconv.Quote(steps[i]) + "]")
+			empty := "{}"
+			if i+1 < len(steps) && steps[i+1] == "" {
+				empty = "[]"
+			}
+			b.WriteString("[?" + strconv.Quote(steps[i]) + "]" + fmt.Sprintf(notNull, empty))
 		}
 		i++ // the list
 		if b.Len() > bare {
@@ -213,43 +230,8 @@ func joined(list, name, check, message string) string {
 	return fmt.Sprintf(`%s.filter(%s, !(%s)).map(%s, %s).join("; ")`, list, name, check, name, message)
 }
 
-// partOf reports whether an expression is about a part, not about the object.
-func partOf(text string) bool { return part.MatchString(unquoted(text)) }
-
-var part = regexp.MustCompile(`(^|[^.\w])(container|item)\b`) //nolint:gochecknoglobals // constant
-
-var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'`) //nolint:gochecknoglobals // constant
-
-// unquoted takes the texts out of an expression.
-func unquoted(text string) string { return quoted.ReplaceAllString(text, `""`) }
-
 // files finds a condition that tells objects of a cluster from those of files.
 var files = regexp.MustCompile(`\bobject\.metadata\.\??uid\b`) //nolint:gochecknoglobals // constant
-
-// untyped makes object of no type. The API server checks a policy by the types of
-// all kinds that it matches, and a control may look at a field that one of them
-// does not have.
-func untyped(text string) string {
-	var b strings.Builder
-	from := 0
-	for _, q := range append(quoted.FindAllStringIndex(text, -1), []int{len(text), len(text)}) {
-		b.WriteString(object.ReplaceAllString(text[from:q[0]], "${1}dyn(object)"))
-		b.WriteString(text[q[0]:q[1]])
-		from = q[1]
-	}
-	return b.String()
-}
-
-var object = regexp.MustCompile(`(^|[^.\w])object\b`) //nolint:gochecknoglobals // constant
-
-// group puts an expression in brackets; the line ends in case it ends in a comment.
-func group(text string) string {
-	text = untyped(strings.TrimSpace(text))
-	if strings.Contains(unquoted(text), "//") {
-		text += "\n"
-	}
-	return "(" + text + ")"
-}
 
 // steps reads the path of a list: names, and "" for every element.
 func steps(path string) ([]string, error) {

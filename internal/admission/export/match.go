@@ -38,6 +38,22 @@ func workloads() []admissionregistrationv1.NamedRuleWithOperations {
 // containers change while they run.
 func pods() []string { return []string{"pods", "pods/ephemeralcontainers", "pods/resize"} }
 
+// resources are those through which objects of a kind are written.
+func resources(k content.Kind) []string {
+	switch k {
+	case content.Kind{Kind: "Pod"}:
+		return pods()
+	// The subresources take labels and annotations as well; see relabelling.
+	case content.Kind{Kind: "Namespace"}:
+		return []string{"namespaces", "namespaces/status", "namespaces/finalize"}
+	case content.Kind{Kind: "Service"}:
+		return []string{"services", "services/status"}
+	case content.Kind{Group: "networking.k8s.io", Kind: "Ingress"}:
+		return []string{"ingresses", "ingresses/status"}
+	}
+	return []string{vap.Resource(k.Kind)}
+}
+
 // matches gives the kinds that a control is for.
 func matches(c *content.Control) ([]admissionregistrationv1.NamedRuleWithOperations, error) {
 	if c.AppliesTo.Pods || c.AppliesTo.Component != "" {
@@ -46,15 +62,11 @@ func matches(c *content.Control) ([]admissionregistrationv1.NamedRuleWithOperati
 	var out []admissionregistrationv1.NamedRuleWithOperations
 	var no []string
 	for _, k := range c.AppliesTo.Kinds {
-		if why := unserved(k); why != "" {
+		if why := vap.Unserved(k.Group, k.Kind); why != "" {
 			no = append(no, why)
 			continue
 		}
-		if k.Kind == "Pod" && k.Group == "" {
-			out = append(out, rule("", []string{"v1"}, pods()))
-			continue
-		}
-		out = append(out, rule(k.Group, versions(c, k), []string{vap.Resource(k.Kind)}))
+		out = append(out, rule(k.Group, versions(c, k), resources(k)))
 	}
 	if len(no) > 0 {
 		return nil, cannot("%s", strings.Join(slices.Compact(no), "; "))
@@ -65,29 +77,12 @@ func matches(c *content.Control) ([]admissionregistrationv1.NamedRuleWithOperati
 	return out, nil
 }
 
-// unserved says why no admission policy sees a kind, or "".
-func unserved(k content.Kind) string {
-	switch k.Group {
-	case "kubelet.config.k8s.io", "kubeproxy.config.k8s.io", "kubescheduler.config.k8s.io", "kubeadm.k8s.io",
-		"audit.k8s.io", "apiserver.config.k8s.io", "apiserver.k8s.io", "client.authentication.k8s.io":
-		return k.Kind + " is a file of a component, which no API server stores"
-	case "admissionregistration.k8s.io":
-		return k.Kind + " is exempt from admission policies, so that a wrong one can be taken away"
-	case "authentication.k8s.io", "authorization.k8s.io":
-		return k.Kind + " is exempt from admission policies"
-	}
-	if k.Kind == "Config" && k.Group == "" {
-		return "Config is a file of kubectl, which no API server stores"
-	}
-	return ""
-}
-
 // versions gives the versions of a kind to match. Of a built-in kind it is the one
 // that the control's examples are written in, since the API server converts others
 // to it; of custom ones any, for there a version that is not served matches
 // nothing.
 func versions(c *content.Control, k content.Kind) []string {
-	if !builtin(k.Group) {
+	if !vap.Builtin(k.Group) {
 		return []string{"*"}
 	}
 	var out []string
@@ -112,14 +107,4 @@ func versions(c *content.Control, k content.Kind) []string {
 	}
 	slices.Sort(out)
 	return out
-}
-
-// builtin reports whether a group is the API server's own.
-func builtin(group string) bool {
-	switch group {
-	case "", "apps", "batch", "policy", "autoscaling":
-		return true
-	}
-	name, of, _ := strings.Cut(group, ".")
-	return of == "k8s.io" && name != "gateway" && name != "metrics" || of == "authorization.k8s.io"
 }

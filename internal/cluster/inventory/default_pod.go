@@ -42,10 +42,15 @@ func defaultPodSpec(spec map[string]any) {
 	fillNil(spec, "terminationGracePeriodSeconds", int64(30))
 	fill(spec, "schedulerName", "default-scheduler")
 	fillNil(spec, "securityContext", map[string]any{})
-	// The older name of the field is kept alike by the API.
-	if name := cmp.Or(text(spec, "serviceAccountName"), text(spec, "serviceAccount")); name != "" {
-		fill(spec, "serviceAccountName", name)
-		fill(spec, "serviceAccount", name)
+	// The older name of the field is kept alike by the API, and counts for nothing
+	// beside the newer one.
+	if old := text(spec, "serviceAccount"); old != "" {
+		fill(spec, "serviceAccountName", old)
+	}
+	if name := text(spec, "serviceAccountName"); name != "" {
+		if _, ok := spec["serviceAccount"].(string); ok || spec["serviceAccount"] == nil {
+			spec["serviceAccount"] = name
+		}
 	}
 	for _, list := range containerKinds {
 		each(spec, list, defaultContainer)

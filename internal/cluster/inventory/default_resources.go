@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -50,18 +51,39 @@ func defaultPodResources(spec map[string]any) {
 // podResources gives what the library counts with, and false where some of it is
 // not what the API takes.
 func podResources(spec map[string]any) (*corev1.Pod, bool) {
-	part := map[string]any{}
+	if endless(spec["resources"]) {
+		return nil, false
+	}
+	part, bad := map[string]any{}, false
 	for _, list := range []string{"containers", "initContainers"} {
 		var all []any
 		each(spec, list, func(c map[string]any) {
+			bad = bad || endless(c["resources"])
 			all = append(all, map[string]any{"resources": c["resources"], "restartPolicy": c["restartPolicy"]})
 		})
 		part[list] = all
 	}
 	text, err := json.Marshal(map[string]any{"spec": part})
-	if err != nil {
+	if err != nil || bad {
 		return nil, false
 	}
 	pod := &corev1.Pod{}
 	return pod, json.Unmarshal(text, pod) == nil
+}
+
+// endless reports whether Endless is true of one of the texts in v.
+func endless(v any) bool {
+	switch v := v.(type) {
+	case string:
+		return Endless(v)
+	case map[string]any:
+		for _, e := range v {
+			if endless(e) {
+				return true
+			}
+		}
+	case []any:
+		return slices.ContainsFunc(v, endless)
+	}
+	return false
 }

@@ -107,6 +107,8 @@ func TestDefaultOfOthers(t *testing.T) {
 		"zero that counts": {`{apiVersion: v1, kind: Pod, spec: {terminationGracePeriodSeconds: 0}}`, []string{"spec", "terminationGracePeriodSeconds"}, int64(0)},
 		"bad quantity":     {`{apiVersion: v1, kind: Pod, spec: {resources: {limits: {cpu: many}}, containers: [{resources: {requests: {cpu: x}}}]}}`, []string{"spec", "resources", "requests"}, nil},
 		"stringData, bad":  {`{apiVersion: v1, kind: Secret, stringData: {a: 1}}`, []string{"stringData", "a"}, int64(1)},
+		"two accounts":     {`{apiVersion: v1, kind: Pod, spec: {serviceAccountName: a, serviceAccount: b}}`, []string{"spec", "serviceAccount"}, "a"},
+		"older name only":  {`{apiVersion: v1, kind: Pod, spec: {serviceAccount: b}}`, []string{"spec", "serviceAccountName"}, "b"},
 		"no namespace name": {
 			`{apiVersion: v1, kind: Namespace, metadata: {generateName: a-}}`, []string{"metadata", "labels"}, nil,
 		},
@@ -155,4 +157,22 @@ func FuzzDefault(f *testing.F) {
 			p.Containers()
 		}
 	})
+}
+
+// TestEndless: quantities that no library can compute with are told apart, and a pod
+// with them is read all the same.
+func TestEndless(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{
+		"1e9999": true, "-1.5E+999999999": true, "12345678901234567890e999999999": true, ".5e-99999": true,
+		"": false, "1": false, "12345": false, "1e3": false, "100Mi": false, "1e100": false, "e9999": false, "web-1e9999": false, "rel2024": false, "code20240101": false,
+	} {
+		if got := inventory.Endless(text); got != want {
+			t.Errorf("Endless(%q) = %v", text, got)
+		}
+	}
+	for _, cpu := range []string{"1e999999999", "12345678901234567890e999999999"} {
+		content := read(t, `{apiVersion: v1, kind: Pod, spec: {resources: {limits: {memory: 1Gi}}, containers: [{name: a, resources: {requests: {cpu: "`+cpu+`"}, limits: {cpu: "`+cpu+`"}}}, {name: b, resources: {requests: {cpu: 1m}}}]}}`)
+		inventory.Default(content)
+	}
 }

@@ -4,13 +4,15 @@ import (
 	"fmt"
 	"unique"
 
+	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/internal/cluster/inventory/jsonscan"
 )
 
 // readMetadata takes from an object's metadata what an Object has of it. Metadata
 // that comes twice counts as it comes last.
 func (o *Object) readMetadata(text []byte) error {
-	o.Namespace, o.Name, o.UID, o.ResourceVersion, o.Owner, o.Labels = "", "", "", "", "", nil
+	o.Namespace, o.Name, o.UID, o.ResourceVersion, o.Labels = "", "", "", "", nil
+	o.Owner, o.OwnerRef = "", bulwark.ObjectRef{}
 	if null(text) {
 		return nil
 	}
@@ -66,24 +68,32 @@ func (o *Object) readLabels(text []byte) error {
 }
 
 func (o *Object) readOwner(text []byte) error {
-	o.Owner = ""
+	o.Owner, o.OwnerRef = "", bulwark.ObjectRef{}
 	if null(text) {
 		return nil
 	}
 	err := jsonscan.Elements(text, func(_ int, value []byte) error {
 		var uid string
+		var ref bulwark.ObjectRef
 		controller := false
 		err := jsonscan.Fields(value, func(key string, value []byte) error {
 			switch key {
 			case "uid":
 				return set(&uid, key, value)
+			// What is no text here names no owner.
+			case "apiVersion":
+				_ = set(&ref.APIVersion, key, value)
+			case "kind":
+				_ = set(&ref.Kind, key, value)
+			case "name":
+				_ = set(&ref.Name, key, value)
 			case "controller":
 				controller = string(value) == "true"
 			}
 			return nil
 		})
 		if err == nil && controller {
-			o.Owner = uid
+			o.Owner, o.OwnerRef = uid, ref
 		}
 		return err
 	})

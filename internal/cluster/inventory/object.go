@@ -20,8 +20,11 @@ type Object struct {
 	UID, ResourceVersion string
 	// Labels are the object's own. Nobody changes them.
 	Labels map[string]string
-	// Owner is the UID of the controller that made it, "" where there is none.
-	Owner string
+	// Owner is the UID of the controller that made it, "" where there is none, and
+	// OwnerRef is what the object says of it, which has no namespace: whoever wrote the
+	// object may have written that.
+	Owner    string
+	OwnerRef bulwark.ObjectRef
 
 	raw    []byte // JSON
 	origin Origin

@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 
@@ -66,8 +67,10 @@ type (
 func nameOf(o *Object) name { return name{kindOf(o), o.Namespace, o.Name} }
 func kindOf(o *Object) kind { return kind{o.Group(), o.Kind} }
 
-// NewSnapshot makes a Snapshot of objects in any order. Of two with one name the
-// first counts, and the second becomes a Problem.
+// NewSnapshot makes a Snapshot of objects in any order. Two with one name become a
+// Problem. In a cluster, and where both say the same, there is only the first. Of
+// files nobody knows which one is applied last, so the others are there too, though
+// Find gives the first.
 func NewSnapshot(objects []*Object, facts Facts, unreadable []Unreadable, problems []Problem) *Snapshot {
 	s := &Snapshot{
 		byRef: make(map[name]*Object, len(objects)), byKind: map[kind][]*Object{},
@@ -78,9 +81,12 @@ func NewSnapshot(objects []*Object, facts Facts, unreadable []Unreadable, proble
 			n := nameOf(o)
 			if first := s.byRef[n]; first != nil {
 				s.Problems = append(s.Problems, Problem{o.Locate(""), o.String() + " is there already, from " + place(first)})
-				continue
+				if facts.Live || bytes.Equal(o.raw, first.raw) {
+					continue
+				}
+			} else {
+				s.byRef[n] = o
 			}
-			s.byRef[n] = o
 		}
 		s.objects = append(s.objects, o)
 	}

@@ -167,6 +167,29 @@ func TestSnapshot(t *testing.T) {
 	}
 }
 
+// TestRepeated: of files that give one name to different objects all are there, and
+// Snapshot.With takes all of them out.
+func TestRepeated(t *testing.T) {
+	t.Parallel()
+	pod := func(image string) *inventory.Object {
+		return object(t, `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"x","namespace":"a"},"spec":{"containers":[{"image":"`+image+`"}]}}`, nil)
+	}
+	first, same, other := pod("good"), pod("good"), pod("bad")
+	s := inventory.NewSnapshot([]*inventory.Object{first, same, other}, inventory.Facts{}, nil, nil)
+	if len(s.Objects()) != 2 || len(s.Kind("", "Pod")) != 2 || s.Find("", "Pod", "a", "x") != first || len(s.Problems) != 2 {
+		t.Errorf("%v, %v", s.Objects(), s.Problems)
+	}
+	if s := inventory.NewSnapshot([]*inventory.Object{first, other}, inventory.Facts{Live: true}, nil, nil); len(s.Objects()) != 1 {
+		t.Errorf("of a cluster: %v", s.Objects())
+	}
+	if got := s.With([]*inventory.Object{pod("new")}, nil); len(got.Objects()) != 1 || len(got.Kind("", "Pod")) != 1 {
+		t.Errorf("with another: %v", got.Objects())
+	}
+	if got := s.With(nil, []bulwark.ObjectRef{{APIVersion: "v1", Kind: "Pod", Namespace: "a", Name: "x"}}); len(got.Objects()) != 0 || len(got.Kind("", "Pod")) != 0 {
+		t.Errorf("without it: %v", got.Objects())
+	}
+}
+
 func TestWith(t *testing.T) {
 	t.Parallel()
 	pod := func(name, uid string) *inventory.Object {

@@ -1,5 +1,7 @@
 package inventory
 
+import "strings"
+
 // What follows reads and sets fields of content whatever is there: values of the
 // wrong type count as not there, and are left alone.
 
@@ -65,4 +67,23 @@ func dropEmpty(m map[string]any, keys ...string) {
 			delete(m, key)
 		}
 	}
+}
+
+// Endless reports whether text is a number with an exponent that the API's library
+// for quantities computes with for minutes, or until there is no memory left: no real
+// quantity has more than two digits there.
+func Endless(text string) bool {
+	digits := 0
+	for digits < len(text) && '0' <= text[len(text)-1-digits] && text[len(text)-1-digits] <= '9' {
+		digits++
+	}
+	if digits < 4 || digits == len(text) {
+		return false
+	}
+	number := strings.TrimRight(text[:len(text)-digits], "+-")
+	if number == "" || number[len(number)-1]|0x20 != 'e' {
+		return false
+	}
+	mantissa := number[:len(number)-1]
+	return mantissa != "" && strings.Trim(mantissa, "+-.0123456789") == ""
 }

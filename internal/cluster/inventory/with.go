@@ -52,14 +52,14 @@ func before(a, b *Object) int {
 	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Group(), b.Group()), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 }
 
+// without takes an object out, and others of its name if files gave some.
 func without(list []*Object, o *Object) []*Object {
-	i, _ := slices.BinarySearchFunc(list, o, before)
-	for ; i < len(list) && before(list[i], o) == 0; i++ {
-		if list[i] == o {
-			return slices.Delete(list, i, i+1)
-		}
+	from, _ := slices.BinarySearchFunc(list, o, before)
+	to := from
+	for to < len(list) && before(list[to], o) == 0 {
+		to++
 	}
-	return list
+	return slices.Delete(list, from, to)
 }
 
 func into(list []*Object, o *Object) []*Object {

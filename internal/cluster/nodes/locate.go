@@ -44,28 +44,48 @@ func Scalar(n *yaml.Node) string {
 	return ""
 }
 
-// merged is Entry that also looks into what the mapping merges ("<<").
-func merged(n *yaml.Node, name string, depth int) (key, value *yaml.Node) {
-	if key, value = Entry(n, name); key != nil || depth > MaxDepth {
-		return key, value
-	}
+// search finds a field that may be in what a mapping merges ("<<").
+type search struct {
+	name string
+	// none are mappings that do not have it: aliases may name one of them very often.
+	none map[*yaml.Node]bool
+}
+
+// find gives the field that counts to kubectl's reader: the later of two, merged or
+// not, but of what one "<<" names the first.
+func (s *search) find(n *yaml.Node) (key, value *yaml.Node) {
 	n = Follow(n)
-	if n == nil || n.Kind != yaml.MappingNode {
+	if n == nil || n.Kind != yaml.MappingNode || s.none[n] {
 		return nil, nil
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		if n.Content[i].Tag != "!!merge" {
-			continue
-		}
-		from := Follow(n.Content[i+1])
-		if from == nil || from.Kind != yaml.SequenceNode {
-			return merged(from, name, depth+1)
-		}
-		for _, m := range from.Content {
-			if key, value = merged(m, name, depth+1); key != nil {
-				return key, value
+		switch k := n.Content[i]; {
+		case k.Tag == "!!merge":
+			if a, b := s.merged(n, n.Content[i+1]); a != nil {
+				key, value = a, b
 			}
+		case k.Value == s.name:
+			key, value = k, n.Content[i+1]
 		}
+	}
+	return key, value
+}
+
+func (s *search) merged(into, from *yaml.Node) (key, value *yaml.Node) {
+	if s.none == nil {
+		s.none = map[*yaml.Node]bool{}
+	}
+	s.none[into] = true // until it is known: it may merge itself
+	defer delete(s.none, into)
+	all := []*yaml.Node{from}
+	if of := Follow(from); of != nil && of.Kind == yaml.SequenceNode {
+		all = of.Content
+	}
+	for _, m := range all {
+		if key, value = s.find(m); key != nil {
+			return key, value
+		}
+		s.none[Follow(m)] = true
 	}
 	return nil, nil
 }
@@ -89,7 +109,7 @@ func Locate(root *yaml.Node, path string) (line, column int) {
 			n = Follow(at)
 			continue
 		}
-		key, value := merged(n, step, 0)
+		key, value := (&search{name: step}).find(n)
 		if key == nil {
 			break
 		}

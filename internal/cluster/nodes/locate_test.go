@@ -1,8 +1,11 @@
 package nodes
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+
+	"sigs.k8s.io/yaml"
 )
 
 func TestLocate(t *testing.T) {
@@ -20,6 +23,72 @@ func TestLocate(t *testing.T) {
 		if line, column := Locate(root, path); line != want[0] || column != want[1] {
 			t.Errorf("%q is at %d:%d, want %v", path, line, column, want)
 		}
+	}
+}
+
+// TestLocateAsKubectl: of what is written more than once the place is that of what
+// counts when sigs.k8s.io/yaml reads it.
+func TestLocateAsKubectl(t *testing.T) {
+	t.Parallel()
+	const text = `base: &base {v: 1, w: 1}
+other: &other {v: 2}
+twice:
+  v: 3
+  v: 4
+before:
+  v: 5
+  <<: *base
+after:
+  <<: *base
+  v: 6
+several:
+  <<: [*other, *base]
+two:
+  <<: *base
+  <<: *other
+deep:
+  <<: {<<: *base, v: 7}
+`
+	root, err := ParseYAML([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var values map[string]map[string]any
+	if err := yaml.Unmarshal([]byte(text), &values); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(text, "\n")
+	for name, fields := range values {
+		for field, value := range fields {
+			line, column := Locate(root, name+"."+field)
+			want := fmt.Sprintf("%s: %v", field, value)
+			if got := lines[line-1][column-1:]; !strings.HasPrefix(got, want) {
+				t.Errorf("%s.%s is at %d:%d, %q, want %q", name, field, line, column, got, want)
+			}
+		}
+	}
+	if len(values) != 8 {
+		t.Errorf("%d mappings", len(values))
+	}
+}
+
+// TestManyMerges: a field that is nowhere is looked for once in each mapping.
+func TestManyMerges(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	text.WriteString("m0: &m0 {a: 1}\n")
+	for i := range 60 {
+		fmt.Fprintf(&text, "m%d: &m%d {<<: [*m%d, *m%d]}\n", i+1, i+1, i, i)
+	}
+	root, err := ParseYAML([]byte(text.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if line, _ := Locate(root, "m60.none"); line != 61 {
+		t.Errorf("none is at line %d", line)
+	}
+	if line, column := Locate(root, "m60.a"); line != 1 || column != 10 {
+		t.Errorf("a is at %d:%d", line, column)
 	}
 }
 

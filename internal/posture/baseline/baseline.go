@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"bulwark.dev/bulwark"
+	"bulwark.dev/bulwark/internal/cluster/inventory"
 	"bulwark.dev/bulwark/internal/posture"
 )
 
@@ -88,8 +89,12 @@ func Read(r io.Reader) (*Baseline, error) {
 		return nil, fmt.Errorf("not a baseline of this version of Bulwark: it says %q, expected %q", b.Version, Version)
 	}
 	for i := range b.Findings {
-		if e := &b.Findings[i]; e.Fingerprint == "" || e.Severity == 0 {
+		e := &b.Findings[i]
+		if e.Fingerprint == "" || e.Severity == 0 {
 			return nil, fmt.Errorf("finding %d has no fingerprint or no severity", i+1)
+		}
+		if e.Verdict != bulwark.VerdictFail && e.Verdict != bulwark.VerdictUnknown {
+			return nil, fmt.Errorf("finding %d is %s: only what fails or is unknown is written down", i+1, e.Verdict)
 		}
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
@@ -101,11 +106,12 @@ func Read(r io.Reader) (*Baseline, error) {
 // Split parts findings into those that are new and those that the baseline knows.
 // One that has become worse, or that could not be judged then and fails now, is
 // new. fixed is how many of the baseline are gone; those of controls that did not
-// run are not counted.
+// run, or of kinds that could not be read, are not counted.
 func (b *Baseline) Split(rep *posture.Report) (fresh, known []bulwark.Finding, fixed int) {
 	before := map[string]Entry{}
 	for _, e := range b.Findings {
-		if have, ok := before[e.Fingerprint]; !ok || worse(e.Severity, e.Verdict, have) {
+		// Of two of one fingerprint, as a merge may leave them, the milder counts.
+		if have, ok := before[e.Fingerprint]; !ok || worse(have.Severity, have.Verdict, e) {
 			before[e.Fingerprint] = e
 		}
 	}
@@ -124,11 +130,18 @@ func (b *Baseline) Split(rep *posture.Report) (fresh, known []bulwark.Finding, f
 		ran[rep.Tallies[i].ID] = true
 	}
 	for fp, e := range before {
-		if !seen[fp] && ran[e.Control] {
+		if !seen[fp] && ran[e.Control] && !unread(rep, e.Object) {
 			fixed++
 		}
 	}
 	return fresh, known, fixed
+}
+
+// unread reports whether an object may only seem to be gone.
+func unread(rep *posture.Report, o bulwark.ObjectRef) bool {
+	return slices.ContainsFunc(rep.Unreadable, func(u inventory.Unreadable) bool {
+		return u.Group == o.Group() && (u.Kind == "" || u.Kind == o.Kind) && (u.Namespace == "" || u.Namespace == o.Namespace)
+	})
 }
 
 func worse(s bulwark.Severity, v bulwark.Verdict, than Entry) bool {

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bulwark.dev/bulwark"
+	"bulwark.dev/bulwark/internal/cluster/inventory"
 	"bulwark.dev/bulwark/internal/posture"
 	"bulwark.dev/bulwark/internal/posture/control"
 )
@@ -60,6 +61,9 @@ func TestRead(t *testing.T) {
 		`{"version":"bulwark.dev/baseline/v1","findings":[]} more`, `{"version":"bulwark.dev/baseline/v1","findings":[],"x":1}`,
 		`{"version":"bulwark.dev/baseline/v1","findings":[{"fingerprint":"1","severity":"awful","verdict":"fail"}]}`,
 		`{"version":"bulwark.dev/baseline/v1","findings":[{"fingerprint":"1"}]}`,
+		`{"version":"bulwark.dev/baseline/v2","findings":[]}`, `{"version":"bulwark.dev/baseline/v1","findings":[{"fingerprint":"1","seve`,
+		`{"version":"bulwark.dev/baseline/v1","findings":[{"fingerprint":"1","severity":"low","verdict":"pass"}]}`,
+		`{"version":"bulwark.dev/baseline/v1","findings":[{"fingerprint":"1","severity":"low","verdict":"excepted"}]}`,
 	} {
 		if b, err := Read(strings.NewReader(text)); err == nil {
 			t.Errorf("%q reads as %+v", text, b)
@@ -94,6 +98,55 @@ func TestSplit(t *testing.T) {
 	}
 	if fixed != 1 {
 		t.Errorf("%d fixed, want 1: what did not run is not fixed", fixed)
+	}
+}
+
+// Two equal findings where one was: the second is new, by its number.
+func TestSplitCounts(t *testing.T) {
+	t.Parallel()
+	before := Make(report(finding("x", "a", high, fail)))
+	fresh, known, _ := before.Split(report(finding("x", "a", high, fail), finding("x-2", "a", high, fail)))
+	if len(fresh) != 1 || fresh[0].Fingerprint != "x-2" || len(known) != 1 {
+		t.Errorf("new %v, known %v", fresh, known)
+	}
+}
+
+// A file that was merged by hand does not hide what it holds twice.
+func TestSplitTwice(t *testing.T) {
+	t.Parallel()
+	for _, order := range [][]bulwark.Severity{{low, high}, {high, low}} {
+		b := &Baseline{Version: Version}
+		for _, s := range order {
+			b.Findings = append(b.Findings, Entry{Fingerprint: "x", Severity: s, Verdict: fail, Control: "a"})
+		}
+		if fresh, _, _ := b.Split(report(finding("x", "a", high, fail))); len(fresh) != 1 {
+			t.Errorf("%v: a finding that is worse than the milder is not new", order)
+		}
+		if fresh, _, _ := b.Split(report(finding("x", "a", low, fail))); len(fresh) != 0 {
+			t.Errorf("%v: the milder is new", order)
+		}
+	}
+}
+
+// What may not be read any more is not fixed.
+func TestSplitUnread(t *testing.T) {
+	t.Parallel()
+	before := Make(report(finding("x", "a", high, fail)))
+	for _, tt := range []struct {
+		unread inventory.Unreadable
+		fixed  int
+	}{
+		{inventory.Unreadable{Kind: "Pod"}, 0},
+		{inventory.Unreadable{}, 0},
+		{inventory.Unreadable{Kind: "Secret"}, 1},
+		{inventory.Unreadable{Kind: "Pod", Namespace: "other"}, 1},
+		{inventory.Unreadable{Group: "apps", Kind: "Pod"}, 1},
+	} {
+		now := report()
+		now.Unreadable = []inventory.Unreadable{tt.unread}
+		if _, _, fixed := before.Split(now); fixed != tt.fixed {
+			t.Errorf("%+v: %d fixed, want %d", tt.unread, fixed, tt.fixed)
+		}
 	}
 }
 

@@ -27,7 +27,8 @@ func flags(container map[string]any) []any {
 			words = append(words, s)
 		}
 	}
-	var out []string
+	out := []any{}
+	last := map[string]int{} // places in out of the flags of which the last one counts
 	for i := 0; i < len(words); i++ {
 		w := words[i]
 		name := strings.TrimPrefix(strings.TrimPrefix(w, "-"), "-")
@@ -45,15 +46,14 @@ func flags(container map[string]any) []any {
 		}
 		name = strings.ReplaceAll(name, "_", "-")
 		if !slices.Contains(repeated, name) {
-			out = slices.DeleteFunc(out, func(w string) bool { return strings.HasPrefix(w, "--"+name+"=") })
+			if before, ok := last[name]; ok {
+				out[before] = nil
+			}
+			last[name] = len(out)
 		}
 		out = append(out, "--"+name+"="+value)
 	}
-	list := make([]any, len(out))
-	for i, w := range out {
-		list[i] = w
-	}
-	return list
+	return slices.DeleteFunc(out, func(w any) bool { return w == nil })
 }
 
 // flagWord gives the path, below a container, of the word that sets a flag: of the

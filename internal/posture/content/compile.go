@@ -33,26 +33,28 @@ var variableNames = map[string]need{ //nolint:gochecknoglobals // constant
 
 // code is what the expressions of a control become.
 type code struct {
-	needs need
-	reads reads
-	when  *program // nil: always
-	check *program
-	msg   *program
+	needs  need
+	reads  reads
+	effort effort
+	when   *program // nil: always
+	check  *program
+	msg    *program
 }
 
 // program is one expression. It is planned when it is first run: an expression
 // that never fails needs no message.
 type program struct {
-	// plan counts the cost of a run and ends it at the API server's limit; quick does
-	// not, which takes a quarter of the time. See evaluation.program.
-	plan, quick func() (cel.Program, error)
-	needs       need
-	depth       int  // of macros in macros
-	splits      bool // it makes lists of texts
+	// quick runs to its end; guarded asks in each turn of a macro, and before a function
+	// whose cost grows, whether it may go on. See effort.
+	quick, guarded func() (cel.Program, error)
+	needs          need
 }
 
-// environments are one environment twice: counted has the cost of runs.
-type environments struct{ counted, quick *cel.Env }
+// environments are one environment twice: checked is the API server's, quick runs
+// without counting the cost, which takes a quarter of the time. The counter keeps a
+// stack that grows with every turn and is searched in each, so that on a long list
+// it is what takes the time.
+type environments struct{ checked, quick *cel.Env }
 
 // environs makes the environment of a scope once.
 var environs = func() map[Scope]func() (environments, error) { //nolint:gochecknoglobals // constant, made when first used
@@ -102,20 +104,21 @@ func environ(s Scope) (environments, error) {
 	}
 	var out environments
 	base := set.NewExpressionsEnv()
-	if out.counted, err = base.Extend(cel.CustomTypeAdapter(sorted{base.CELTypeAdapter()})); err != nil {
+	if out.checked, err = base.Extend(cel.CustomTypeAdapter(sorted{base.CELTypeAdapter()})); err != nil {
 		return environments{}, fmt.Errorf("make the CEL environment: %w", err)
 	}
 	out.quick, err = quick(base)
 	return out, err
 }
 
-// compile checks one expression. What it reads comes into the reads.
-func (c *Control) compile(text string, result *cel.Type, into *reads) (*program, error) {
+// compile checks one expression. What it reads, and what it can cost, comes into the
+// code.
+func (c *Control) compile(text string, result *cel.Type, into *code) (*program, error) {
 	env, err := environs[c.scope]()
 	if err != nil {
 		return nil, err
 	}
-	checked, issues := env.counted.Compile(text)
+	checked, issues := env.checked.Compile(text)
 	if issues.Err() != nil {
 		return nil, issues.Err()
 	}
@@ -126,52 +129,28 @@ func (c *Control) compile(text string, result *cel.Type, into *reads) (*program,
 	if err != nil {
 		return nil, err
 	}
-	tree := checked.NativeRep()
-	into.add(tree)
+	into.needs |= needs
+	into.reads.add(checked.NativeRep())
+	into.effort.add(checked.NativeRep().Expr(), c.nested())
 	p := &program{needs: needs}
-	p.depth, p.splits = loops(tree.Expr())
-	p.plan = sync.OnceValues(func() (cel.Program, error) { return env.counted.Program(checked) })
 	p.quick = sync.OnceValues(func() (cel.Program, error) {
 		return env.quick.Program(checked, cel.EvalOptions(cel.OptOptimize), cel.OptimizeRegex(library.FindRegexOptimization, library.FindAllRegexOptimization))
+	})
+	p.guarded = sync.OnceValues(func() (cel.Program, error) {
+		return env.quick.Program(checked, cel.InterruptCheckFrequency(1), cel.CustomDecorator(guard))
 	})
 	return p, nil
 }
 
-// loops gives how deep macros stand in macros, and whether lists are made of texts.
-func loops(e ast.Expr) (depth int, splits bool) {
-	in := func(inner ...ast.Expr) {
-		for _, e := range inner {
-			d, s := loops(e)
-			depth, splits = max(depth, d), splits || s
+// nested gives how many lists the path of each walks.
+func (c *Control) nested() int {
+	n := 0
+	for _, s := range c.list {
+		if s.all {
+			n++
 		}
 	}
-	switch e.Kind() { //nolint:exhaustive // the others hold nothing
-	case ast.CallKind:
-		c := e.AsCall()
-		if c.IsMemberFunction() {
-			in(c.Target())
-		}
-		in(c.Args()...)
-		switch c.FunctionName() {
-		case "split", "findAll", "range", "lists.range", "charAt", "flatten", "replace":
-			splits = true
-		}
-	case ast.ComprehensionKind:
-		c := e.AsComprehension()
-		in(c.AccuInit(), c.LoopCondition(), c.LoopStep(), c.Result())
-		depth++
-		in(c.IterRange())
-	case ast.ListKind:
-		in(e.AsList().Elements()...)
-	case ast.MapKind:
-		for _, entry := range e.AsMap().Entries() {
-			in(entry.AsMapEntry().Key(), entry.AsMapEntry().Value())
-		}
-	case ast.SelectKind:
-		in(e.AsSelect().Operand())
-	default:
-	}
-	return depth, splits
+	return n
 }
 
 // inspect finds what an expression reads, and refuses what could not be exported.
@@ -211,8 +190,13 @@ func (c *Control) inspect(tree *ast.AST) (need, error) {
 					fail("variables must be read as variables.NAME")
 				}
 			}
+		case ast.CallKind:
+			if err := ranged(e.AsCall()); err != nil {
+				fail("%w", err)
+			}
 		case ast.ComprehensionKind:
-			for _, name := range []string{e.AsComprehension().IterVar(), e.AsComprehension().IterVar2()} {
+			c := e.AsComprehension()
+			for _, name := range []string{c.IterVar(), c.IterVar2(), c.AccuVar()} {
 				if slices.Contains([]string{"object", "variables", "container", "item"}, name) {
 					fail("%s is given already: name the variable of the macro otherwise", name)
 				}

@@ -2,18 +2,23 @@ package content
 
 import (
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/google/cel-go/cel"
-	apicel "k8s.io/apiserver/pkg/apis/cel"
 
 	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/internal/posture/control"
 )
 
-// most is how many results one control gives of one object; more say nothing new
-// and a made-up object could hold millions.
-const most = 500
+// Limits on what one control says of one object, since a made-up one could hold
+// millions of parts that fail; more say nothing new.
+const (
+	// most is how many results fail, and how many are unknown.
+	most = 500
+	// mostText is how many bytes the messages have before they are cut.
+	mostText = 64 << 10
+)
 
 // Applies reports whether the control is for objects of this kind.
 func (c *Control) Applies(s *control.Subject) bool {
@@ -36,11 +41,15 @@ func (c *Control) Applies(s *control.Subject) bool {
 func (c *Control) Judge(s *control.Subject) []control.Result {
 	code, err := c.code()
 	if err != nil {
-		return []control.Result{{Verdict: bulwark.VerdictUnknown, Message: "cannot be judged: " + notRun, Reason: notRun}}
+		return unjudged(notRun)
+	}
+	if code.effort.quantities && prepare(s).endless {
+		return unjudged("a number in the object is out of all measure")
 	}
 	e, _ := evaluations.Get().(*evaluation)
 	defer func() { e.release() }()
-	e.c, e.code, e.s, e.ready, e.budget = c, code, s, prepare(s), apicel.RuntimeCELCostBudget
+	e.c, e.code, e.s, e.ready = c, code, s, prepare(s)
+	e.guarded, e.left = code.effort.high(e.ready), mostTurns
 	if code.needs&needParams != 0 {
 		e.vars["params"] = c.params
 	}
@@ -52,6 +61,11 @@ func (c *Control) Judge(s *control.Subject) []control.Result {
 		return c.passes
 	}
 	return c.skips
+}
+
+// unjudged gives the result of a control that says nothing of an object.
+func unjudged(why string) []control.Result {
+	return []control.Result{{Verdict: bulwark.VerdictUnknown, Message: "cannot be judged: " + why, Reason: why}}
 }
 
 // evaluation is one run of one control over one object. It is what CEL asks for
@@ -68,11 +82,32 @@ type evaluation struct {
 	index []int
 	chain []any
 
-	budget uint64
-	now    said // of the place that is being judged
+	guarded bool // what is done is taken off what is left
+	left    int
+	now     said  // of the place that is being judged
+	some    tally // of now
 
 	passed, skipped bool
 	out             []control.Result
+	all             tally // of out
+	text            int   // bytes of the messages in out
+}
+
+// tally counts results.
+type tally struct{ fails, unknowns int }
+
+// room counts one more, unless there are enough of its verdict: each has its own
+// limit, so that what fails is told however much is unknown.
+func (t *tally) room(v bulwark.Verdict) bool {
+	n := &t.unknowns
+	if v == bulwark.VerdictFail {
+		n = &t.fails
+	}
+	if *n >= most {
+		return false
+	}
+	*n++
+	return true
 }
 
 var evaluations = sync.Pool{New: func() any { return &evaluation{vars: make(map[string]any, len(variableNames))} }} //nolint:gochecknoglobals // a pool
@@ -95,6 +130,10 @@ func (e *evaluation) ResolveName(name string) (any, bool) {
 		return e.vars, true
 	case "object":
 		return e.s.Content, true
+	case "#interrupted": // which guarded programs ask in each turn of a macro
+		return !e.spend(1), true
+	case itself:
+		return e, true
 	}
 	return nil, false
 }
@@ -123,6 +162,9 @@ func (e *evaluation) object() {
 			continue
 		}
 		for k := range all {
+			if e.all.fails >= most {
+				return
+			}
 			if c.AppliesTo.Component != "" {
 				if command(all[k].Spec) != c.AppliesTo.Component {
 					continue
@@ -208,17 +250,22 @@ var empty = map[string]any{} //nolint:gochecknoglobals // constant
 func (e *evaluation) judge(at, name string, spec map[string]any, hashes []uint64) {
 	c := e.c
 	e.container, e.item = spec, nil
-	key, ok := e.key(spec, hashes)
-	if ok = ok && c.memo != nil; ok {
+	// Whether a part ends at the limit of the cost depends on the rest of its object.
+	remember := c.memo != nil && !e.guarded
+	var key uint64
+	if remember {
+		key, remember = e.key(spec, hashes)
+	}
+	if remember {
 		if known := c.memo.get(key); known != nil {
 			e.take(known, at, name)
 			return
 		}
 	}
-	e.now = said{key: key}
+	e.now, e.some = said{key: key}, tally{}
 	e.place(spec)
 	e.take(&e.now, at, name)
-	if ok && e.budget > 0 { // what ran out of budget did so because of other parts
+	if remember && len(e.now.out) <= mostKept {
 		keep := e.now
 		c.memo.put(&keep)
 	}
@@ -253,14 +300,20 @@ func (e *evaluation) take(s *said, at, name string) {
 		o := &s.out[i]
 		where := join(at, o.at)
 		r := control.Result{Verdict: o.verdict, Field: where, Container: name, Key: e.name(name, o.id), Message: o.message, Reason: o.reason}
+		const little = 256
+		if e.text > mostText && len(r.Message) > little {
+			r.Message = strings.ToValidUTF8(r.Message[:little], "") + "…"
+		}
 		if o.verdict == bulwark.VerdictFail {
 			r.Field, r.Fix = join(where, e.c.Field), e.c.Edits(where)
 			if container, ok := e.container.(map[string]any); ok && e.c.Flag != "" {
 				r.Field = join(where, flagWord(container, e.c.Flag))
 			}
 		}
-		if !slices.ContainsFunc(e.out, func(o control.Result) bool { return o.Field == r.Field && o.Key == r.Key && o.Verdict == r.Verdict }) {
+		same := func(o control.Result) bool { return o.Field == r.Field && o.Key == r.Key && o.Verdict == r.Verdict }
+		if !slices.ContainsFunc(e.out, same) && e.all.room(r.Verdict) {
 			e.out = append(e.out, r)
+			e.text += len(r.Message)
 		}
 	}
 }
@@ -298,7 +351,7 @@ func nameOf(m map[string]any) string {
 // part judges one part.
 func (e *evaluation) part() {
 	c := e.c
-	if len(e.now.out) >= most {
+	if e.some.fails >= most {
 		return
 	}
 	if e.code.when != nil && e.code.when.needs&needPart != 0 {
@@ -317,13 +370,13 @@ func (e *evaluation) part() {
 		e.unknown(e.path(len(c.list)), why)
 	case ok:
 		e.now.passed = true
-	default:
+	case e.some.room(bulwark.VerdictFail):
 		e.now.out = append(e.now.out, outcome{verdict: bulwark.VerdictFail, at: e.path(len(c.list)), id: e.id(), message: e.message()})
 	}
 }
 
 func (e *evaluation) unknown(at, why string) {
-	if len(e.now.out) < most {
+	if e.some.room(bulwark.VerdictUnknown) {
 		e.now.out = append(e.now.out, outcome{verdict: bulwark.VerdictUnknown, at: at, id: e.id(), reason: why, message: "cannot be judged: " + why})
 	}
 }

@@ -19,7 +19,12 @@ func newMemo() *memo {
 	return &memo{sync.OnceValue(func() *[memoSize]atomic.Pointer[said] { return new([memoSize]atomic.Pointer[said]) })}
 }
 
-const memoSize = 2048
+const (
+	memoSize = 2048
+	// mostKept is how many results one place may have to be remembered: what has more
+	// is seldom there twice, and its messages may be long.
+	mostKept = 16
+)
 
 // said is the outcome of one part, or of one list, relative to where it stands.
 type said struct {

@@ -360,12 +360,11 @@ func (c *Control) compileAll() (*code, error) {
 		if p.text == "" {
 			continue
 		}
-		compiled, err := c.compile(p.text, p.result, &out.reads)
+		compiled, err := c.compile(p.text, p.result, out)
 		if err != nil {
 			return nil, c.errorf(p.field, "%w", err)
 		}
 		*p.into = compiled
-		out.needs |= compiled.needs
 	}
 	switch c.scope { // the lists are read too, and the names of what is in them
 	case ScopePodList:

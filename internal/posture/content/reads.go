@@ -11,6 +11,7 @@ import (
 	"github.com/google/cel-go/common/operators"
 	"github.com/google/cel-go/common/types"
 
+	"bulwark.dev/bulwark/internal/cluster/inventory"
 	"bulwark.dev/bulwark/internal/posture/control"
 )
 
@@ -148,6 +149,8 @@ func field(e ast.Expr) (ast.Expr, string, bool) {
 type prepared struct {
 	longest  int      // list or object in it
 	text     int      // bytes of the longest string
+	places   int      // pods and containers
+	endless  bool     // there is a text of which inventory.Endless is true
 	commands []string // that its containers run
 	object   []uint64
 	pods     []preparedPod
@@ -168,7 +171,7 @@ func prepare(s *control.Subject) *prepared {
 	if p, ok := s.Prepared.(*prepared); ok {
 		return p
 	}
-	p := &prepared{pods: make([]preparedPod, len(s.Pods))}
+	p := &prepared{pods: make([]preparedPod, len(s.Pods)), places: len(s.Pods)}
 	n := len(objectFields)
 	for i := range s.Pods {
 		n += len(podFields) + len(metaFields) + 2 + (len(containerFields)+1)*len(s.ContainersOf(i))
@@ -189,6 +192,7 @@ func prepare(s *control.Subject) *prepared {
 			p.commands = append(p.commands, command(k.Spec))
 		}
 		pod.containers = make([]preparedContainer, len(s.ContainersOf(i)))
+		p.places += len(pod.containers)
 		for k := range pod.containers {
 			pod.containers[k].hashes = take(len(containerFields) + 1)
 		}
@@ -197,11 +201,12 @@ func prepare(s *control.Subject) *prepared {
 	return p
 }
 
-// measure finds the longest list and string.
+// measure finds the longest list and string, and quantities without an end.
 func (p *prepared) measure(v any) {
 	switch v := v.(type) {
 	case string:
 		p.text = max(p.text, len(v))
+		p.endless = p.endless || inventory.Endless(v)
 	case []any:
 		p.longest = max(p.longest, len(v))
 		for _, e := range v {
@@ -259,10 +264,22 @@ func (p *prepared) sumObject(h, mask uint64, content map[string]any) uint64 {
 	return h
 }
 
-func mix(h, v uint64) uint64 { return (bits.RotateLeft64(h, 29) ^ v) * 0x9e3779b97f4a7c15 }
+// The seed and the keys are not known outside, so nobody can make two values of one
+// hash.
+var (
+	seed  = maphash.MakeSeed()                               //nolint:gochecknoglobals // constant of the process
+	first = maphash.String(seed, "of what is there already") //nolint:gochecknoglobals // as above
+	next  = maphash.String(seed, "of what comes")            //nolint:gochecknoglobals // as above
+)
 
-// seed is not known outside, so nobody can make two values of one hash.
-var seed = maphash.MakeSeed() //nolint:gochecknoglobals // constant of the process
+// mix puts v behind h. The fields of an object are added up, so what comes of one
+// must say nothing of what comes of another: a rotation and a product let two
+// switches that change places, {a: true, b: false} and {a: false, b: true}, have
+// one sum. The folded product of both with secret keys does not.
+func mix(h, v uint64) uint64 {
+	high, low := bits.Mul64(h^first, v^next)
+	return high ^ low
+}
 
 // hashField tells a field that is not there from one that is null, as has does.
 func hashField(of map[string]any, name string) uint64 {

@@ -26,53 +26,91 @@ type Invalid struct {
 // cover the object that has them.
 func Find(snap *inventory.Snapshot) (found []*PostureException, invalid []Invalid) {
 	for _, o := range snap.Kind("bulwark.dev", Kind) {
-		e, err := read(o.Raw()) // JSON is YAML
-		if err == nil && o.Namespace != "" {
-			e.Metadata.Namespace = o.Namespace
-		}
+		e, err := readJSON(o.Raw())
 		if err != nil {
 			invalid = append(invalid, Invalid{o.ObjectRef, "", o.Locate(""), oneLine(err)})
 			continue
 		}
-		e.at = o.Locate("")
+		e.Metadata.Namespace = o.Namespace
+		e.at, e.own = o.Locate(""), true
 		found = append(found, e)
 	}
+	var with []*inventory.Object
 	for _, o := range snap.Objects() {
-		if !bytes.Contains(o.Raw(), []byte(Prefix)) {
-			continue
+		if bytes.Contains(o.Raw(), []byte(Prefix)) {
+			with = append(with, o)
 		}
-		f, i := annotations(o)
+	}
+	owners := map[string]*inventory.Object{}
+	for _, o := range with {
+		if o.UID != "" {
+			owners[o.UID] = o
+		}
+	}
+	for _, o := range with {
+		f, i := annotations(o, owners[o.Owner])
 		found, invalid = append(found, f...), append(invalid, i...)
 	}
 	return found, invalid
 }
 
-func annotations(o *inventory.Object) (found []*PostureException, invalid []Invalid) {
+// readJSON reads an object. JSON is YAML but for a few ways to write a character,
+// which are none that Go writes.
+func readJSON(raw []byte) (*PostureException, error) {
+	var v any
+	err := json.Unmarshal(raw, &v)
+	if err == nil {
+		raw, err = json.Marshal(v)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("not a PostureException: %w", err)
+	}
+	return read(raw)
+}
+
+// annotations reads those of an object. Controllers hand annotations down, as a
+// Deployment does to its ReplicaSets: what the owner says too is told of there.
+func annotations(o, owner *inventory.Object) (found []*PostureException, invalid []Invalid) {
+	above := map[string]any{}
+	if owner != nil {
+		above = annotated(owner)
+	}
+	for key, value := range annotated(o) {
+		control, ok := strings.CutPrefix(key, Prefix)
+		if !ok {
+			continue
+		}
+		text, isText := value.(string)
+		was, copied := above[key].(string)
+		copied = copied && isText && was == text
+		field := fmt.Sprintf("metadata.annotations[%q]", key)
+		e, err := annotation(control, value)
+		if err != nil {
+			if !copied {
+				invalid = append(invalid, Invalid{o.ObjectRef, field, o.Locate(field), oneLine(err)})
+			}
+			continue
+		}
+		e.on, e.at, e.copied = o, o.Locate(field), copied
+		found = append(found, e)
+	}
+	slices.SortFunc(found, func(a, b *PostureException) int { return strings.Compare(a.Spec.Controls[0], b.Spec.Controls[0]) })
+	slices.SortFunc(invalid, func(a, b Invalid) int { return strings.Compare(a.Field, b.Field) })
+	return found, invalid
+}
+
+// annotated gives the annotations of an object. Of one that does not decode whoever
+// judges it says so.
+func annotated(o *inventory.Object) map[string]any {
 	var head struct {
 		Metadata struct {
 			Annotations map[string]any `json:"annotations"`
 		} `json:"metadata"`
 	}
 	if json.Unmarshal(o.Raw(), &head) != nil {
-		return nil, nil // whoever judges it says so
+		return nil
 	}
-	for key, value := range head.Metadata.Annotations {
-		control, ok := strings.CutPrefix(key, Prefix)
-		if !ok {
-			continue
-		}
-		field := fmt.Sprintf("metadata.annotations[%q]", key)
-		e, err := annotation(control, value)
-		if err != nil {
-			invalid = append(invalid, Invalid{o.ObjectRef, field, o.Locate(field), oneLine(err)})
-			continue
-		}
-		e.on, e.at = &o.ObjectRef, o.Locate(field)
-		found = append(found, e)
-	}
-	slices.SortFunc(found, func(a, b *PostureException) int { return strings.Compare(a.Spec.Controls[0], b.Spec.Controls[0]) })
-	slices.SortFunc(invalid, func(a, b Invalid) int { return strings.Compare(a.Field, b.Field) })
-	return found, invalid
+	return head.Metadata.Annotations
 }
 
 // annotation reads "owner; until 2027-01-31; reason".

@@ -2,54 +2,19 @@ package exception
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
+	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"bulwark.dev/bulwark"
+	"bulwark.dev/bulwark/internal/cluster/inventory"
 	"bulwark.dev/bulwark/internal/posture"
-	"bulwark.dev/bulwark/internal/posture/control"
 )
 
-// The controls over exceptions themselves.
-const (
-	idExpired = "exception-expired"
-	idUnused  = "exception-unused"
-	idBroad   = "exception-too-broad"
-	idInvalid = "exception-invalid"
-)
-
-// Controls describes the controls over exceptions.
-func Controls() []control.Meta {
-	return []control.Meta{
-		{
-			ID: idBroad, Title: "An exception covers too much", Severity: bulwark.SeverityHigh, Category: "exceptions",
-			Why:         "An exception for everything hides what nobody has looked at yet; it is not honoured.",
-			Remediation: "Name the controls, and the objects by namespace, name or labels.",
-		},
-		{
-			ID: idExpired, Title: "An exception has expired", Severity: bulwark.SeverityMedium, Category: "exceptions",
-			Why:         "A risk was accepted for a time, and that time is over; what it covered counts again.",
-			Remediation: "Repair what it covered and take it away, or have its owner decide anew.",
-		},
-		{
-			ID: idInvalid, Title: "An exception cannot be read", Severity: bulwark.SeverityMedium, Category: "exceptions",
-			Why:         "It covers nothing, and somebody believes that it does.",
-			Remediation: "Give it owner, reason and expiry in the form that the guide shows.",
-		},
-		{
-			ID: idUnused, Title: "An exception covers nothing", Severity: bulwark.SeverityLow, Category: "exceptions",
-			Why:         "It stays behind and will hide the next finding in that place.",
-			Remediation: "Take it away, or correct the names in it.",
-		},
-	}
-}
-
-// Options are what Apply needs to know beside the report.
+// Options are what is needed to know beside reports and exceptions.
 type Options struct {
+	// Now decides what has expired. At the zero time nothing holds.
 	Now time.Time
 	// Never are the ids of controls whose findings may not be excepted.
 	Never []string
@@ -57,24 +22,63 @@ type Options struct {
 	Known func(id string) bool
 }
 
-// Apply sets the verdict of what the exceptions cover to excepted, counts the
-// tallies anew, and adds findings and tallies for the exceptions themselves.
-func Apply(rep *posture.Report, labels func(bulwark.ObjectRef) map[string]string, all []*PostureException, invalid []Invalid, opt Options) {
-	valid, out := sort(all, opt)
-	used := make(map[*PostureException]bool, len(valid))
-	byControl := map[string][]*PostureException{}
-	for _, e := range valid {
-		for _, id := range e.Spec.Controls {
-			if !slices.Contains(opt.Never, id) {
-				byControl[id] = append(byControl[id], e)
-			}
+// Part is the report of one snapshot and the exceptions that stand in it, which
+// cover nothing of another: the overlays of development and production hold objects
+// of one name.
+type Part struct {
+	Report *posture.Report
+	// Labels gives those of an object; nil knows none.
+	Labels  func(bulwark.ObjectRef) map[string]string
+	Found   []*PostureException
+	Invalid []Invalid
+}
+
+// Of gives the part of a snapshot.
+func Of(snap *inventory.Snapshot, rep *posture.Report) Part {
+	p := Part{Report: rep, Labels: func(ref bulwark.ObjectRef) map[string]string {
+		if o := snap.Find(ref.Group(), ref.Kind, ref.Namespace, ref.Name); o != nil {
+			return o.Labels
 		}
+		return nil
+	}}
+	p.Found, p.Invalid = Find(snap)
+	return p
+}
+
+// Apply is Join for one report, which it changes.
+func Apply(rep *posture.Report, labels func(bulwark.ObjectRef) map[string]string, all []*PostureException, invalid []Invalid, opt Options) {
+	Join([]Part{{Report: rep, Labels: labels, Invalid: invalid}}, all, opt)
+}
+
+// Cover sets the verdict of what the exceptions cover in one part to excepted,
+// those in the part and those given, and counts its tallies anew.
+func Cover(p Part, given []*PostureException, opt Options) {
+	valid, _ := sort(given, opt)
+	own, _ := sort(p.Found, opt)
+	p.cover(append(valid, own...), map[*PostureException]bool{}, opt)
+}
+
+// Join does what Cover does in each part, makes one report of all, and adds
+// findings and tallies for the exceptions themselves.
+func Join(parts []Part, given []*PostureException, opt Options) *posture.Report {
+	valid, out := sort(given, opt)
+	used := make(map[*PostureException]bool, len(valid))
+	total := len(given)
+	reports := make([]*posture.Report, len(parts))
+	found := make([][]*PostureException, len(parts)) // those that hold
+	told := make([][]bulwark.Finding, len(parts))    // about those that do not
+	for i := range parts {
+		p := parts[i]
+		p.Found = slices.DeleteFunc(slices.Clone(p.Found), func(e *PostureException) bool { return e.among(given) })
+		found[i], told[i] = sort(p.Found, opt)
+		p.cover(slices.Concat(valid, found[i]), used, opt)
+		for j := range p.Invalid {
+			told[i] = append(told[i], p.Invalid[j].finding())
+		}
+		reports[i] = p.Report
+		total += len(p.Invalid) + len(p.Found)
 	}
-	before := count(rep.Findings)
-	for i := range rep.Findings {
-		cover(&rep.Findings[i], labels, byControl, used)
-	}
-	recount(rep, before)
+	rep := posture.Join(reports)
 	ran := map[string]bool{}
 	for i := range rep.Tallies {
 		ran[rep.Tallies[i].ID] = true
@@ -84,55 +88,139 @@ func Apply(rep *posture.Report, labels func(bulwark.ObjectRef) map[string]string
 			out = append(out, e.finding(idUnused, why))
 		}
 	}
-	for _, v := range invalid {
-		out = append(out, seal(bulwark.Finding{
-			Control: idInvalid, Object: v.Object, Field: v.Field, Location: v.Location, Message: v.Object.String() + ": the exception cannot be read: " + v.What,
-		}))
+	// One that stands in several parts is used if it is in one of them.
+	somewhere := map[string]bool{}
+	for _, e := range slices.Concat(found...) {
+		if used[e] {
+			somewhere[e.finding(idUnused, "").Fingerprint] = true
+		}
 	}
-	tally(rep, out, len(all)+len(invalid))
+	for i := range found {
+		for _, e := range found[i] {
+			why := e.unused(ran, opt)
+			if f := e.finding(idUnused, why); why != "" && !e.copied && !somewhere[f.Fingerprint] {
+				told[i] = append(told[i], f)
+			}
+		}
+		told[i] = numbered(told[i])
+	}
+	tally(rep, append(numbered(out), once(slices.Concat(told...))...), total)
+	return rep
+}
+
+// among reports whether a file of exceptions, which was given, is among what is
+// judged: then it is not told of twice.
+func (e *PostureException) among(given []*PostureException) bool {
+	return e.on == nil && slices.ContainsFunc(given, func(g *PostureException) bool {
+		return g.Name() == e.Name() && reflect.DeepEqual(g.Spec, e.Spec)
+	})
 }
 
 // sort parts the exceptions that hold from findings about the others.
 func sort(all []*PostureException, opt Options) (valid []*PostureException, out []bulwark.Finding) {
 	for _, e := range all {
-		why := e.broad()
+		id, why := idBroad, e.broad()
 		switch {
 		case why != "":
-			out = append(out, e.finding(idBroad, why+"; it is not honoured"))
+			why += "; it is not honoured"
+		case opt.Now.IsZero():
+			id, why = idExpired, "the time is not known, so nobody can say whether it holds"
 		case !opt.Now.Before(e.expires):
-			out = append(out, e.finding(idExpired, fmt.Sprintf("it held until %s; %s answers for it", e.Spec.Expires, e.Spec.Owner)))
+			id, why = idExpired, fmt.Sprintf("it held until %s; %s answers for it", e.Spec.Expires, e.Spec.Owner)
 		default:
 			valid = append(valid, e)
+			continue
+		}
+		if !e.copied {
+			out = append(out, e.finding(id, why))
 		}
 	}
 	return valid, out
 }
 
-func cover(f *bulwark.Finding, labels func(bulwark.ObjectRef) map[string]string, byControl map[string][]*PostureException, used map[*PostureException]bool) {
-	candidates := byControl[f.Control]
-	if len(candidates) == 0 || f.Verdict != bulwark.VerdictFail && f.Verdict != bulwark.VerdictUnknown {
+// slot is where the exceptions for a control are that may cover an object: those of
+// a namespace or of all, or the annotations of one object.
+type slot struct {
+	control, namespace string
+	on                 bulwark.ObjectRef
+}
+
+// cover applies exceptions that hold.
+func (p *Part) cover(valid []*PostureException, used map[*PostureException]bool, opt Options) {
+	at := map[slot][]*PostureException{}
+	for _, e := range valid {
+		for _, id := range e.Spec.Controls {
+			s := slot{control: id, namespace: e.Metadata.Namespace}
+			if e.on != nil {
+				s = slot{control: id, on: e.on.ObjectRef}
+			}
+			if !slices.Contains(opt.Never, id) {
+				at[s] = append(at[s], e)
+			}
+		}
+	}
+	if len(at) == 0 {
 		return
 	}
-	have := labels(f.Object)
-	for _, e := range candidates {
-		if !e.covers(f, have) {
+	before := count(p.Report.Findings)
+	for i := range p.Report.Findings {
+		f := &p.Report.Findings[i]
+		if f.Verdict != bulwark.VerdictFail && f.Verdict != bulwark.VerdictUnknown {
 			continue
 		}
-		used[e] = true
+		by := p.by(f, f.Object, at, used)
+		for _, other := range p.Report.Shared[f.Fingerprint] {
+			// The finding stands for theirs too.
+			if p.by(f, other, at, used) == nil {
+				by = nil
+			}
+		}
 		// What could not be judged stays unknown: nobody can accept a risk that
 		// nobody has seen.
-		if f.Verdict == bulwark.VerdictFail {
-			f.Verdict, f.Exception = bulwark.VerdictExcepted, e.Name()
-			f.Reason = fmt.Sprintf("%s (%s, until %s)", e.Spec.Reason, e.Spec.Owner, e.Spec.Expires)
+		if by != nil && f.Verdict == bulwark.VerdictFail {
+			f.Verdict, f.Exception = bulwark.VerdictExcepted, by.Name()
+			f.Reason = fmt.Sprintf("%s (%s, until %s)", by.Spec.Reason, by.Spec.Owner, by.Spec.Expires)
 		}
-		return
 	}
+	recount(p.Report, before)
+}
+
+// by gives the first exception that covers a finding on an object, nil if there is
+// none, and notes all that do.
+func (p *Part) by(f *bulwark.Finding, ref bulwark.ObjectRef, at map[slot][]*PostureException, used map[*PostureException]bool) (first *PostureException) {
+	slots := []slot{{control: f.Control}, {control: f.Control, namespace: ref.Namespace}, {control: f.Control, on: ref}}
+	if ref.Namespace == "" {
+		slots = slots[1:] // the first two are one
+	}
+	o := target{ObjectRef: ref}
+	asked := p.Labels == nil
+	for _, s := range slots {
+		for _, e := range at[s] {
+			if !asked {
+				o.labels, asked = p.Labels(ref), true
+			}
+			if !e.covers(f, &o) {
+				continue
+			}
+			used[e] = true
+			if first == nil {
+				first = e
+			}
+		}
+	}
+	return first
 }
 
 // unused says why an exception that covered nothing should go, or "" where a
 // control of it did not run and so nobody knows.
 func (e *PostureException) unused(ran map[string]bool, opt Options) string {
+	own := Controls()
 	for _, id := range e.Spec.Controls {
+		for i := range own {
+			if own[i].ID == id {
+				return "findings about exceptions cannot be excepted"
+			}
+		}
 		switch {
 		case slices.Contains(opt.Never, id):
 			return "control " + id + " may not be excepted here"
@@ -146,29 +234,6 @@ func (e *PostureException) unused(ran map[string]bool, opt Options) string {
 		}
 	}
 	return "nothing that it covers fails"
-}
-
-func (e *PostureException) finding(id, what string) bulwark.Finding {
-	ref := bulwark.ObjectRef{APIVersion: APIVersion, Kind: Kind, Namespace: e.Metadata.Namespace, Name: e.Metadata.Name}
-	field, subject := "", "exception "+e.Name()
-	if e.on != nil {
-		ref, field = *e.on, fmt.Sprintf("metadata.annotations[%q]", Prefix+e.Spec.Controls[0])
-		subject = "exception for " + e.Spec.Controls[0] + " on " + e.on.String()
-	}
-	return seal(bulwark.Finding{Control: id, Object: ref, Field: field, Location: e.at, Message: subject + ": " + what})
-}
-
-// seal fills in what the control says and the fingerprint.
-func seal(f bulwark.Finding) bulwark.Finding {
-	for _, m := range Controls() {
-		if m.ID == f.Control {
-			f.Title, f.Severity, f.Remediation = m.Title, m.Severity, m.Remediation
-		}
-	}
-	f.Verdict = bulwark.VerdictFail
-	sum := sha256.Sum256([]byte(strings.Join([]string{f.Control, f.Object.Group(), f.Object.Kind, f.Object.Namespace, f.Object.Name, f.Field}, "\x00")))
-	f.Fingerprint = hex.EncodeToString(sum[:16])
-	return f
 }
 
 // place is one control on one object.

@@ -1,5 +1,5 @@
 // Package exception reads exceptions (who accepts which finding, why and until
-// when) and applies them to a report. Those that are expired, unused, too broad or
+// when) and applies them to reports. Those that are expired, unused, too broad or
 // not readable are findings themselves, which no exception can cover.
 package exception
 
@@ -8,13 +8,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
+	"regexp"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
 	"bulwark.dev/bulwark"
+	"bulwark.dev/bulwark/internal/cluster/inventory"
 )
 
 // The names of the object.
@@ -29,6 +31,14 @@ const (
 // maxText bounds a file of exceptions: people write them.
 const maxText = 4 << 20
 
+// How much one exception may hold, as the CRD has it: what it says is compared with
+// every finding of its controls, and anybody who may write in a namespace writes
+// exceptions there.
+const (
+	maxControls, maxObjects, maxFields, maxContainers, maxLabels = 256, 256, 64, 64, 32
+	maxName, maxField, maxReason, maxExpires                     = 253, 1024, 4096, 64
+)
+
 // PostureException accepts the findings of some controls on some objects.
 type PostureException struct {
 	APIVersion string   `yaml:"apiVersion"`
@@ -36,10 +46,16 @@ type PostureException struct {
 	Metadata   Metadata `yaml:"metadata"`
 	Spec       Spec     `yaml:"spec"`
 
-	// at is where it is written, on is the object that it is an annotation of.
+	// at is where it is written.
 	at      bulwark.Location
-	on      *bulwark.ObjectRef
 	expires time.Time
+	// own says that it stands among what is judged, so that it covers objects of its
+	// own namespace only; without a namespace those that have none.
+	own bool
+	// on is the object that it is an annotation of, copied says that a controller
+	// took the annotation over from the object's owner.
+	on     *inventory.Object
+	copied bool
 }
 
 // Metadata names an exception.
@@ -53,13 +69,15 @@ type Metadata struct {
 	Rest map[string]any `yaml:",inline"`
 }
 
-// Spec says what is excepted, by whom, why and until when.
+// Spec says what is excepted, by whom, why and until when. api/v1alpha1 has the same
+// as the type of a CRD.
 type Spec struct {
 	// Controls are ids.
 	Controls []string `yaml:"controls"`
 	// Objects are those that it covers; any of them must match.
 	Objects []Selector `yaml:"objects"`
-	// Fields, where set, are the only ones that it covers; "*" stands for any text:
+	// Fields, where set, are the only ones that it covers; "*" stands for any text,
+	// and "[*]" for one index or quoted key:
 	// "spec.template.spec.containers[*].image".
 	Fields []string `yaml:"fields"`
 	// Containers, where set, are the names of the only containers that it covers.
@@ -73,9 +91,11 @@ type Spec struct {
 }
 
 // Selector chooses objects. What is left out matches all; "*" in a text stands for
-// any text.
+// any text, and upper and lower case differ.
 type Selector struct {
-	Kind      string            `yaml:"kind"`
+	// Kind is one of any API group.
+	Kind string `yaml:"kind"`
+	// Namespace matches objects that have one, unless it is left out.
 	Namespace string            `yaml:"namespace"`
 	Name      string            `yaml:"name"`
 	Labels    map[string]string `yaml:"labels"`
@@ -134,7 +154,56 @@ func read(text []byte) (*PostureException, error) {
 	if err := dec.Decode(e); err != nil {
 		return nil, fmt.Errorf("not a PostureException: %w", err)
 	}
+	var all struct {
+		Spec yaml.Node `yaml:"spec"`
+	}
+	if err := yaml.Unmarshal(text, &all); err != nil {
+		return nil, fmt.Errorf("not a PostureException: %w", err)
+	}
+	if err := onlyText(&all.Spec, "spec", map[*yaml.Node]bool{}); err != nil {
+		return nil, err
+	}
 	return e, e.check()
+}
+
+// flag is what kubectl takes for true or false, besides what the decoder here does.
+var flag = regexp.MustCompile(`^(?i:y|n|yes|no|on|off)$`)
+
+// onlyText reports an error for a value that is no text. The decoder takes numbers
+// as texts and nothing at all as an empty text, or as a Selector that matches
+// everything; an API server refuses both.
+func onlyText(n *yaml.Node, at string, seen map[*yaml.Node]bool) error {
+	if seen[n] {
+		return nil
+	}
+	seen[n] = true
+	switch n.Kind {
+	case yaml.AliasNode:
+		return onlyText(n.Alias, at, seen)
+	case yaml.ScalarNode:
+		tag := n.ShortTag()
+		if tag != "!!str" && tag != "!!timestamp" || n.Style == 0 && flag.MatchString(n.Value) {
+			return fmt.Errorf("%s: expected a text; write it in quotes", at)
+		}
+	case yaml.SequenceNode:
+		for i, c := range n.Content {
+			if err := onlyText(c, fmt.Sprintf("%s[%d]", at, i), seen); err != nil {
+				return err
+			}
+		}
+	case yaml.MappingNode:
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			value := n.Content[i+1]
+			if value.Kind == yaml.ScalarNode && value.ShortTag() == "!!null" {
+				continue // a field without value is one that is left out
+			}
+			if err := onlyText(value, at+"."+n.Content[i].Value, seen); err != nil {
+				return err
+			}
+		}
+	case yaml.DocumentNode: // never within one
+	}
+	return nil
 }
 
 func (e *PostureException) check() error {
@@ -145,13 +214,51 @@ func (e *PostureException) check() error {
 	if e.Metadata.Name == "" {
 		err = errors.Join(err, errors.New("metadata.name is missing"))
 	}
-	if len(e.Spec.Controls) == 0 || slices.Contains(e.Spec.Controls, "") {
+	if len(e.Spec.Controls) == 0 {
 		err = errors.Join(err, errors.New("spec.controls: name the controls"))
 	}
 	if len(e.Spec.Objects) == 0 {
 		err = errors.Join(err, errors.New("spec.objects: say which objects"))
 	}
-	return errors.Join(err, e.answerable())
+	return errors.Join(err, e.Spec.bounds(), e.answerable())
+}
+
+// bounds reports what is too much, and what is empty where a text must be.
+func (s *Spec) bounds() error {
+	var err error
+	few := func(field string, n, most int) {
+		if n > most {
+			err = errors.Join(err, fmt.Errorf("%s: %d are more than %d", field, n, most))
+		}
+	}
+	short := func(field, text string, most int) {
+		if n := utf8.RuneCountInString(text); n > most {
+			err = errors.Join(err, fmt.Errorf("%s: %d characters are more than %d", field, n, most))
+		}
+	}
+	texts := func(field string, list []string, most, long int) {
+		few(field, len(list), most)
+		for i, t := range list {
+			if short(fmt.Sprintf("%s[%d]", field, i), t, long); t == "" {
+				err = errors.Join(err, fmt.Errorf("%s[%d] is empty", field, i))
+			}
+		}
+	}
+	texts("spec.controls", s.Controls, maxControls, maxName)
+	texts("spec.fields", s.Fields, maxFields, maxField)
+	texts("spec.containers", s.Containers, maxContainers, maxName)
+	few("spec.objects", len(s.Objects), maxObjects)
+	for i := range s.Objects {
+		o, at := &s.Objects[i], fmt.Sprintf("spec.objects[%d]", i)
+		short(at+".kind", o.Kind, maxName)
+		short(at+".namespace", o.Namespace, maxName)
+		short(at+".name", o.Name, maxName)
+		few(at+".labels", len(o.Labels), maxLabels)
+		for k, v := range o.Labels {
+			short(fmt.Sprintf("%s.labels[%q]", at, k), v, maxName)
+		}
+	}
+	return err
 }
 
 // answerable asks for owner, reason and expiry.
@@ -163,17 +270,33 @@ func (e *PostureException) answerable() error {
 	if strings.TrimSpace(e.Spec.Reason) == "" {
 		err = errors.Join(err, errors.New("reason: why is it so?"))
 	}
-	day, dayErr := time.Parse(time.DateOnly, e.Spec.Expires)
-	moment, momentErr := time.Parse(time.RFC3339, e.Spec.Expires)
-	switch {
-	case dayErr == nil:
-		e.expires = day.AddDate(0, 0, 1)
-	case momentErr == nil:
-		e.expires = moment
-	default:
-		err = errors.Join(err, fmt.Errorf("expires %q: write a day as 2027-01-31", e.Spec.Expires))
+	for _, t := range []struct {
+		name, text string
+		most       int
+	}{{"owner", e.Spec.Owner, maxName}, {"reason", e.Spec.Reason, maxReason}, {"expires", e.Spec.Expires, maxExpires}} {
+		if n := utf8.RuneCountInString(t.text); n > t.most {
+			err = errors.Join(err, fmt.Errorf("%s: %d characters are more than %d", t.name, n, t.most))
+		}
 	}
+	until, ok := end(e.Spec.Expires)
+	if !ok {
+		err = errors.Join(err, fmt.Errorf("expires %.64q: write a day as 2027-01-31", e.Spec.Expires))
+	}
+	e.expires = until
 	return err
+}
+
+// end gives the first moment at which an exception does not hold any more. Years
+// before the first and after 9999 are none to CEL, with which the API server checks.
+func end(text string) (time.Time, bool) {
+	if day, err := time.Parse(time.DateOnly, text); err == nil {
+		return day.AddDate(0, 0, 1), day.After(time.Time{})
+	}
+	moment, err := time.Parse(time.RFC3339, text)
+	if err != nil || !moment.After(time.Time{}) || moment.UTC().Year() > 9999 {
+		return time.Time{}, false
+	}
+	return moment, true
 }
 
 // Name gives what findings call it.
@@ -185,82 +308,4 @@ func (e *PostureException) Name() string {
 		return e.Metadata.Namespace + "/" + e.Metadata.Name
 	}
 	return e.Metadata.Name
-}
-
-// broad says why it covers too much, or "".
-func (e *PostureException) broad() string {
-	for _, c := range e.Spec.Controls {
-		if strings.Contains(c, "*") {
-			return fmt.Sprintf("it names the controls %q, so it would cover those that do not exist yet", c)
-		}
-	}
-	if e.on != nil {
-		return ""
-	}
-	for i := range e.Spec.Objects {
-		o := &e.Spec.Objects[i]
-		if all(o.Name) && all(o.Namespace) && len(o.Labels) == 0 && e.Metadata.Namespace == "" {
-			if all(o.Kind) {
-				return "it covers every object of the cluster"
-			}
-			return "it covers every " + o.Kind + " of the cluster"
-		}
-	}
-	return ""
-}
-
-// all reports whether a pattern matches every text.
-func all(pattern string) bool { return strings.Trim(pattern, "*") == "" }
-
-// covers reports whether it is about a finding, its expiry aside. labels are those
-// of the finding's object.
-func (e *PostureException) covers(f *bulwark.Finding, labels map[string]string) bool {
-	if !slices.Contains(e.Spec.Controls, f.Control) {
-		return false
-	}
-	if e.on != nil {
-		return *e.on == f.Object
-	}
-	if e.Metadata.Namespace != "" && e.Metadata.Namespace != f.Object.Namespace {
-		return false
-	}
-	if len(e.Spec.Containers) > 0 && !slices.Contains(e.Spec.Containers, f.Container) {
-		return false
-	}
-	field := func(p string) bool { return match(p, f.Field) }
-	if len(e.Spec.Fields) > 0 && !slices.ContainsFunc(e.Spec.Fields, field) {
-		return false
-	}
-	return slices.ContainsFunc(e.Spec.Objects, func(s Selector) bool { return s.matches(f.Object, labels) })
-}
-
-func (s *Selector) matches(o bulwark.ObjectRef, labels map[string]string) bool {
-	for k, v := range s.Labels {
-		if have, ok := labels[k]; !ok || !match(v, have) {
-			return false
-		}
-	}
-	return (s.Kind == "" || match(s.Kind, o.Kind)) && (s.Namespace == "" || match(s.Namespace, o.Namespace)) && (s.Name == "" || match(s.Name, o.Name))
-}
-
-// match compares a text with a pattern in which "*" stands for any text. It takes
-// time in proportion to the product of both lengths at worst.
-func match(pattern, text string) bool {
-	star, mark, p := -1, 0, 0
-	for t := 0; t < len(text); {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, mark = p, t
-			p++
-		case p < len(pattern) && pattern[p] == text[t]:
-			p++
-			t++
-		case star >= 0:
-			mark++
-			p, t = star+1, mark
-		default:
-			return false
-		}
-	}
-	return strings.Trim(pattern[p:], "*") == ""
 }

@@ -80,6 +80,13 @@ func TestMatch(t *testing.T) {
 		{"**", "x", true},
 		{"spec.containers[*].image", "spec.containers[12].image", true},
 		{"spec.containers[*].image", "spec.containers[12].name", false},
+		{"spec.containers[*].image", "spec.containers[1].env[2].image", false}, // one index
+		{"spec.containers[*].*", "spec.containers[1].env[2].image", true},
+		{"a[*][*]", "a[1][22]", true},
+		{"a[*]", "a[]", false},
+		{"a[*]", "a[\"b.c\"]", true},
+		{"*[*].x", "a[1].b[2].x", true},
+		{"a[*", "a[1]", true},
 		{strings.Repeat("a*", 50) + "b", strings.Repeat("a", 5000), false}, // no blow-up
 	}
 	for _, tt := range tests {
@@ -158,7 +165,10 @@ func TestApply(t *testing.T) {
 		{"no such control", "  controls: [prob]\n  objects: [{name: web}]\n" + answer, []string{"exception-unused"}, 1},
 		{"did not run", "  controls: [asleep]\n  objects: [{name: web}]\n" + answer, nil, 1},
 		{"not exceptable", "  controls: [never]\n  objects: [{name: web}]\n" + answer, []string{"exception-unused"}, 1},
-		{"itself", "  controls: [exception-too-broad]\n  objects: [{name: '*x'}]\n" + answer, nil, 1},
+		{"itself", "  controls: [exception-too-broad]\n  objects: [{name: '*x'}]\n" + answer, []string{"exception-unused"}, 1},
+		{"last moment", "  controls: [probe]\n  objects: [{name: web}]\n" + strings.Replace(answer, "2027-01-31", "2026-11-21T12:00:00Z", 1), []string{"exception-expired"}, 1},
+		{"moment elsewhere", "  controls: [probe]\n  objects: [{name: web}]\n" + strings.Replace(answer, "2027-01-31", "2026-11-21T12:30:00+01:00", 1), []string{"exception-expired"}, 1},
+		{"kind in other letters", "  controls: [probe]\n  objects: [{kind: deployment, name: web}]\n" + answer, []string{"exception-unused"}, 1},
 	}
 	for _, tt := range tests {
 		e, err := Parse("f.yaml", []byte(spec("e", tt.body)))

@@ -92,6 +92,9 @@ func (ix *Index) find(ref bulwark.ObjectRef) string {
 				return s.how
 			}
 		}
+		if p.Spec["hostNetwork"] == true {
+			return "network of the node"
+		}
 		for _, c := range p.Containers() {
 			for _, port := range items(c.Spec["ports"]) {
 				if n := fields(port)["hostPort"]; n != nil && n != int64(0) {

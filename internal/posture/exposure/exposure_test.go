@@ -39,6 +39,7 @@ func TestOf(t *testing.T) {
 		object(t, "gateway.networking.k8s.io/v1", "HTTPRoute", "a", "r", `,"spec":{"rules":[{"backendRefs":[{"name":"routed","namespace":"b"},{"kind":"Other","name":"inside"}]}]}`),
 		deploy("b", "balanced", plain), // the Service of this name is in another namespace
 		deploy("a", "hosted", `{"containers":[{"name":"c","ports":[{"containerPort":1,"hostPort":1}]}]}`),
+		deploy("a", "networked", `{"hostNetwork":true,"containers":[{"name":"c"}]}`),
 		object(t, "v1", "Pod", "a", "pod", `,"spec":{"containers":[{"name":"c"}]}`),
 		service("a", "odd", `,"type":7,"externalIPs":"x"`), object(t, "networking.k8s.io/v1", "Ingress", "a", "odd", `,"spec":[1]`),
 	}, inventory.Facts{}, nil, nil)
@@ -53,6 +54,7 @@ func TestOf(t *testing.T) {
 		{"b", "routed", "HTTPRoute a/r"},
 		{"b", "balanced", ""},
 		{"a", "hosted", "port of the node"},
+		{"a", "networked", "network of the node"},
 		{"a", "missing", ""},
 	} {
 		ref := bulwark.ObjectRef{APIVersion: "apps/v1", Kind: "Deployment", Namespace: tt.ns, Name: tt.name}

@@ -73,16 +73,24 @@ type todo struct {
 // controls could not be run; what cannot be fixed is in Left.
 func New(findings []bulwark.Finding, snap *inventory.Snapshot, opt Options) (*Plan, error) {
 	refused := map[int]string{}
+	var was []bulwark.Finding
 	for {
 		p, todos, after := plan(findings, snap, refused)
 		p.roots = opt.Roots
 		if opt.Judge == nil || len(p.Files) == 0 {
 			return p, nil
 		}
-		still, err := p.judge(findings, todos, snap, after, opt.Judge)
-		if err != nil {
-			return nil, err
+		if was == nil { // it is the same in each round
+			var err error
+			if was, err = opt.Judge(snap); err != nil {
+				return nil, fmt.Errorf("judge what the fixes change: %w", err)
+			}
 		}
+		now, err := opt.Judge(after)
+		if err != nil {
+			return nil, fmt.Errorf("judge what the fixes make: %w", err)
+		}
+		still := p.judge(findings, todos, was, now)
 		if len(still) == 0 {
 			return p, nil
 		}
@@ -207,17 +215,9 @@ func object(f bulwark.Finding, snap *inventory.Snapshot) *inventory.Object {
 	return found
 }
 
-// judge runs the controls on both snapshots. still are the findings that were to
-// be fixed and are not.
-func (p *Plan) judge(findings []bulwark.Finding, todos []*todo, before, after *inventory.Snapshot, run func(*inventory.Snapshot) ([]bulwark.Finding, error)) (still []int, err error) {
-	now, err := run(after)
-	if err != nil {
-		return nil, fmt.Errorf("judge what the fixes make: %w", err)
-	}
-	was, err := run(before)
-	if err != nil {
-		return nil, fmt.Errorf("judge what the fixes change: %w", err)
-	}
+// judge compares what the controls say before and after. still are the findings
+// that were to be fixed and are not.
+func (p *Plan) judge(findings []bulwark.Finding, todos []*todo, was, now []bulwark.Finding) (still []int) {
 	prints := func(list []bulwark.Finding) map[string]int {
 		out := map[string]int{}
 		for _, f := range list {
@@ -240,7 +240,7 @@ func (p *Plan) judge(findings []bulwark.Finding, todos []*todo, before, after *i
 			p.Arisen = append(p.Arisen, f)
 		}
 	}
-	return still, nil
+	return still
 }
 
 // world is what the changes have made of the files so far.
@@ -320,22 +320,28 @@ func conflict(t *todo, others []*todo) error {
 	return nil
 }
 
-// most tries all findings at once, and if that fails, one after the other, and
-// gives those that try accepts together. The others get its error as reason.
-func most(todos []*todo, try func([]*todo) error) []*todo {
-	var clear []*todo
+// agreed gives the findings of one object that do not want different values in one
+// field; of those that do the first stays.
+func agreed(todos []*todo) []*todo {
+	var out []*todo
 	for _, t := range todos {
-		if err := conflict(t, clear); err != nil {
+		if err := conflict(t, out); err != nil {
 			t.reason = err.Error()
 			continue
 		}
-		clear = append(clear, t)
+		out = append(out, t)
 	}
-	if len(clear) == 0 || try(clear) == nil {
-		return clear
+	return out
+}
+
+// most tries all findings at once, and if that fails, one after the other, and
+// gives those that try accepts together. The others get its error as reason.
+func most(todos []*todo, try func([]*todo) error) []*todo {
+	if len(todos) == 0 || try(todos) == nil {
+		return todos
 	}
 	var kept []*todo
-	for _, t := range clear {
+	for _, t := range todos {
 		if err := try(append(slices.Clip(kept), t)); err != nil {
 			t.reason = err.Error()
 			continue

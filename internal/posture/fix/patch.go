@@ -34,7 +34,7 @@ func (w *world) overlay(o *overlay.Overlay, todos []*todo, snap *inventory.Snaps
 	}
 	changed := false
 	for _, obj := range sorted(byObject, (*inventory.Object).String) {
-		kept := most(byObject[obj], func(some []*todo) error {
+		kept := most(agreed(byObject[obj]), func(some []*todo) error {
 			_, err := k.with(obj, some)
 			return err
 		})

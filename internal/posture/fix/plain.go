@@ -139,6 +139,21 @@ func find(all []spot, o *inventory.Object) (spot, error) {
 	return found[0], nil
 }
 
+// maxWork bounds how many bytes are read again to try changes of one file.
+const maxWork = 512 << 20
+
+// plain is a file of manifests that is to be changed.
+type plain struct {
+	docs [][]byte
+	// before are its objects.
+	before []*inventory.Object
+	// at says where each object that is to be changed stands, place its index in
+	// before.
+	at    map[*inventory.Object]spot
+	place map[*inventory.Object]int
+	work  int
+}
+
 // plain changes one file of manifests.
 func (w *world) plain(path string, todos []*todo, snap *inventory.Snapshot) {
 	old, err := read(path)
@@ -146,59 +161,35 @@ func (w *world) plain(path string, todos []*todo, snap *inventory.Snapshot) {
 		leave(todos, "its file cannot be changed: "+err.Error())
 		return
 	}
-	docs := splice.Documents(w.text(path, old))
-	all := spots(docs)
-	at := map[*inventory.Object]spot{}
+	begin := w.text(path, old)
+	f := &plain{docs: splice.Documents(begin), at: map[*inventory.Object]spot{}, place: map[*inventory.Object]int{}}
+	f.before, _ = manifest.Decode(path, begin)
+	all := spots(f.docs)
 	byDoc := map[int][]*todo{}
 	for _, t := range todos {
-		s, err := find(all, t.object)
-		if err != nil {
+		if err := f.find(all, t.object); err != nil {
 			t.reason = err.Error()
 			continue
 		}
-		at[t.object] = s
-		byDoc[s.doc] = append(byDoc[s.doc], t)
+		doc := f.at[t.object].doc
+		byDoc[doc] = append(byDoc[doc], t)
 	}
 	for doc, list := range byDoc {
-		apply := func(some []*todo) ([]byte, error) {
-			var placed []*todo
-			for _, t := range some { // the fields as they are in the document
-				next := &todo{}
-				for _, e := range t.edits {
-					e.Path = append(slices.Clone(at[t.object].path), e.Path...)
-					next.edits = append(next.edits, e)
-				}
-				placed = append(placed, next)
-			}
-			return splice.Apply(docs[doc], ordered(placed))
-		}
-		list = slices.DeleteFunc(list, func(t *todo) bool {
-			out, err := apply([]*todo{t})
-			switch {
-			case err != nil:
-				t.reason = err.Error()
-			case bytes.Equal(out, docs[doc]):
-				t.reason = "the file says so already"
-			}
-			return t.reason != ""
-		})
-		kept := most(list, func(some []*todo) error {
-			_, err := apply(some)
-			return err
-		})
-		if out, err := apply(kept); err != nil {
-			leave(kept, err.Error())
-		} else {
-			docs[doc] = out
-		}
+		f.change(doc, list)
 	}
-	text := bytes.Join(docs, nil)
+	text := bytes.Join(f.docs, nil)
 	if bytes.Equal(text, old) {
 		return
 	}
-	objects, problems := manifest.Decode(path, text)
-	if len(problems) > 0 && len(objects) == 0 {
-		leave(todos, "the changed file cannot be read: "+problems[0].What)
+	objects, _ := manifest.Decode(path, text)
+	edits := map[int][]splice.Edit{}
+	for _, list := range grouped(todos) {
+		if i, ok := f.place[list[0].object]; ok {
+			edits[i] = ordered(slices.DeleteFunc(list, func(t *todo) bool { return t.reason != "" }))
+		}
+	}
+	if what := exactly(f.before, objects, edits); what != "" {
+		leave(todos, "the change would do more than it should: "+what)
 		return
 	}
 	w.change(path, old, text)
@@ -210,6 +201,121 @@ func (w *world) plain(path string, todos []*todo, snap *inventory.Snapshot) {
 		}
 	}
 	w.made = append(w.made, objects...)
+}
+
+// find notes where an object stands. It must be in the file as it was read: what
+// is in the place of another that was judged is not changed.
+func (f *plain) find(all []spot, o *inventory.Object) error {
+	if _, ok := f.at[o]; ok {
+		return nil
+	}
+	s, err := find(all, o)
+	if err != nil {
+		return err
+	}
+	var same []int
+	for i, b := range f.before {
+		if b.ObjectRef == o.ObjectRef && bytes.Equal(b.Raw(), o.Raw()) {
+			same = append(same, i)
+		}
+	}
+	if len(same) > 1 {
+		at := o.Locate("")
+		same = slices.DeleteFunc(same, func(i int) bool { return f.before[i].Locate("") != at })
+	}
+	if len(same) != 1 {
+		return errors.New("the object is not in its file as it was read")
+	}
+	f.at[o], f.place[o] = s, same[0]
+	return nil
+}
+
+// change makes what can be made in one document.
+func (f *plain) change(doc int, list []*todo) {
+	f.possible(doc, list)
+	var kept []*todo
+	for _, g := range grouped(list) {
+		kept = append(kept, agreed(slices.DeleteFunc(g, func(t *todo) bool { return t.reason != "" }))...)
+	}
+	var made []byte
+	try := func(some []*todo) error {
+		out, err := f.apply(doc, some)
+		if err == nil {
+			made = out
+		}
+		return err
+	}
+	if try(kept) != nil {
+		var alone []*todo
+		for _, g := range grouped(kept) {
+			alone = append(alone, most(g, try)...)
+		}
+		if kept = most(alone, try); len(kept) > 0 && try(kept) != nil {
+			leave(kept, "the changes of this file do not go together")
+			return
+		}
+	}
+	if len(kept) > 0 {
+		f.docs[doc] = made
+	}
+}
+
+// possible gives a reason to the findings whose change cannot be made at all, or is
+// there already.
+func (f *plain) possible(doc int, list []*todo) {
+	var edits []splice.Edit
+	for _, t := range list {
+		edits = append(edits, f.placed(t.object, t.edits)...)
+	}
+	tried := splice.Possible(f.docs[doc], edits)
+	for _, t := range list {
+		mine := tried[:len(t.edits)]
+		tried = tried[len(t.edits):]
+		done := !slices.ContainsFunc(mine, func(err error) bool { return !errors.Is(err, splice.ErrSame) })
+		switch first := mine[0]; { // those after it may need it
+		case done:
+			t.reason = "the file says so already"
+		case first != nil && !errors.Is(first, splice.ErrSame):
+			t.reason = first.Error()
+		}
+	}
+}
+
+// placed gives edits with the paths that they have in the document.
+func (f *plain) placed(o *inventory.Object, edits []splice.Edit) []splice.Edit {
+	out := slices.Clone(edits)
+	for i := range out {
+		out[i].Path = append(slices.Clone(f.at[o].path), out[i].Path...)
+	}
+	return out
+}
+
+func (f *plain) apply(doc int, some []*todo) ([]byte, error) {
+	var parts [][]splice.Edit
+	rounds := 0
+	for _, g := range grouped(some) {
+		edits := f.placed(g[0].object, ordered(g))
+		parts, rounds = append(parts, edits), max(rounds, len(edits))
+	}
+	if f.work += rounds * len(f.docs[doc]); f.work > maxWork {
+		return nil, errors.New("the file is too large to try so many changes: split it")
+	}
+	return splice.Together(f.docs[doc], parts)
+}
+
+// grouped parts findings by their objects, in the order of the first of each.
+func grouped(todos []*todo) [][]*todo {
+	var out [][]*todo
+	at := map[*inventory.Object]int{}
+	for _, t := range todos {
+		i, ok := at[t.object]
+		if !ok {
+			i = len(out)
+			at[t.object], out = i, append(out, nil)
+		}
+		out[i] = append(out[i], t)
+	}
+	return out
 }
 
 // leave gives all that have none a reason.

@@ -1,6 +1,8 @@
 package fix
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -15,13 +17,22 @@ import (
 // rendering is what a chart or folder makes, by object.
 type rendering map[bulwark.ObjectRef]any
 
+// contents gives the objects by name. Those of one name, as those that are to get
+// one, are told apart by their order, so that none stands for another.
 func contents(objects []*inventory.Object) rendering {
 	out := rendering{}
+	seen := map[bulwark.ObjectRef]int{}
 	for _, o := range objects {
 		var v any
-		if err := decode(o.Raw(), &v); err == nil {
-			out[o.ObjectRef] = v
+		if err := decode(o.Raw(), &v); err != nil {
+			continue
 		}
+		ref := o.ObjectRef
+		seen[ref]++
+		if n := seen[ref]; n > 1 {
+			ref.Name += fmt.Sprintf("#%d", n)
+		}
+		out[ref] = v
 	}
 	return out
 }
@@ -87,6 +98,36 @@ func unintended(before, after rendering, want wants, loose map[string]bool) stri
 	for _, ref := range refs(after) {
 		if _, ok := before[ref]; !ok {
 			return ref.String() + " would be new"
+		}
+	}
+	return ""
+}
+
+// exactly says what differs between the objects of a file before and after that the
+// edits, by the index of the object, do not say; "" if nothing does.
+func exactly(before, after []*inventory.Object, edits map[int][]splice.Edit) string {
+	if len(before) != len(after) {
+		return "the file would hold other objects"
+	}
+	for i, o := range before {
+		if len(edits[i]) == 0 {
+			if !bytes.Equal(o.Raw(), after[i].Raw()) {
+				return o.String() + " would change too"
+			}
+			continue
+		}
+		var want, got any
+		err := errors.Join(decode(o.Raw(), &want), decode(after[i].Raw(), &got))
+		for _, e := range edits[i] {
+			if err == nil {
+				want, err = splice.Changed(want, e)
+			}
+		}
+		if err != nil {
+			return err.Error()
+		}
+		if fields := different(want, got, nil, nil); len(fields) > 0 {
+			return fmt.Sprintf("%s of %s would not be as it should", fields[0], o)
 		}
 	}
 	return ""

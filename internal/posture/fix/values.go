@@ -337,7 +337,7 @@ func (h *helm) write() ([]File, []*inventory.Object, error) {
 		if bytes.Equal(texts[v.Path], v.Text) {
 			continue
 		}
-		files = append(files, File{Path: v.Path, Old: v.Text, New: texts[v.Path]})
+		files = append(files, marked(v, texts[v.Path]))
 		next, err := c.With(v.Path, texts[v.Path])
 		if err != nil {
 			return nil, nil, err
@@ -353,6 +353,17 @@ func (h *helm) write() ([]File, []*inventory.Object, error) {
 		return nil, nil, errors.New("the values are overruled by others, on the command line perhaps")
 	}
 	return files, objects, nil
+}
+
+// marked gives the change of a values file. The chart's own is read without a byte
+// order mark, which stays where it is.
+func marked(v chart.ValuesFile, text []byte) File {
+	const mark = "\xef\xbb\xbf"
+	out := File{Path: v.Path, Old: v.Text, New: text}
+	if disk, err := read(v.Path); err == nil && string(disk) == mark+string(v.Text) {
+		out.Old, out.New = disk, append([]byte(mark), text...)
+	}
+	return out
 }
 
 // place gives the file that a value is written to: the strongest that has it, or

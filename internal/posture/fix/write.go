@@ -16,7 +16,9 @@ var ErrChanged = errors.New("the file changed since it was read")
 
 // Write makes the changes. All files are looked at before the first is written;
 // each is written beside its place and moved there, so that none is ever half
-// written, and keeps its mode.
+// written, and keeps its mode and owner. New files come first: a patch is there
+// before the kustomization names it. A file that is marked read-only is not
+// changed.
 func (p *Plan) Write() error {
 	ready := make([]*pending, 0, len(p.Files))
 	defer func() {
@@ -31,6 +33,20 @@ func (p *Plan) Write() error {
 		}
 		ready = append(ready, next)
 	}
+	for _, r := range ready { // writing takes its time
+		if _, err := r.current(); err != nil {
+			return fmt.Errorf("write %s: %w", r.Path, err)
+		}
+	}
+	slices.SortStableFunc(ready, func(a, b *pending) int {
+		switch {
+		case (a.Old == nil) == (b.Old == nil):
+			return 0
+		case a.Old == nil:
+			return -1
+		}
+		return 1
+	})
 	for _, r := range ready {
 		if err := os.Rename(r.temp, r.path); err != nil {
 			return fmt.Errorf("write %s: %w", r.path, err)
@@ -40,39 +56,34 @@ func (p *Plan) Write() error {
 }
 
 // pending is a new text that lies beside its place.
-type pending struct{ path, temp string }
+type pending struct {
+	File
+	path, temp string
+}
 
 func (p *Plan) pending(f File) (*pending, error) {
 	path, err := p.real(f)
 	if err != nil {
 		return nil, err
 	}
-	mode := fs.FileMode(0o644)
-	if f.Old != nil {
-		info, err := os.Lstat(path)
-		if err != nil {
-			return nil, err
-		}
-		if !info.Mode().IsRegular() {
-			return nil, errors.New("it is no regular file")
-		}
-		mode = info.Mode().Perm()
-		now, err := read(path)
-		if err != nil {
-			return nil, err
-		}
-		if !bytes.Equal(now, f.Old) {
-			return nil, ErrChanged
-		}
-	} else if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: it was not there", ErrChanged)
+	out := &pending{File: f, path: path}
+	was, err := out.current()
+	if err != nil {
+		return nil, err
 	}
 	temp, err := os.CreateTemp(filepath.Dir(path), ".bulwark-*")
 	if err != nil {
 		return nil, err
 	}
-	out := &pending{path: path, temp: temp.Name()}
-	_, err = temp.Write(f.New)
+	out.temp = temp.Name()
+	mode := fs.FileMode(0o644)
+	if was != nil {
+		mode = was.Mode().Perm()
+		err = keepOwner(temp, was)
+	}
+	if err == nil {
+		_, err = temp.Write(f.New)
+	}
 	if err == nil {
 		err = temp.Chmod(mode)
 	}
@@ -87,6 +98,34 @@ func (p *Plan) pending(f File) (*pending, error) {
 		return nil, err
 	}
 	return out, nil
+}
+
+// current reports an error unless the file is what the plan knows of it. For one
+// that is new it gives nil.
+func (r *pending) current() (fs.FileInfo, error) {
+	info, err := os.Lstat(r.path)
+	if r.Old == nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%w: it was not there", ErrChanged)
+		}
+		return nil, nil //nolint:nilnil // nothing is there, as it should be
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, errors.New("it is no regular file")
+	case info.Mode().Perm()&0o222 == 0:
+		return nil, errors.New("it is read-only")
+	}
+	now, err := read(r.path)
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(now, r.Old) {
+		return nil, ErrChanged
+	}
+	return info, nil
 }
 
 // real gives the place that a file's path leads to, if that is one that may be

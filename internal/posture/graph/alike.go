@@ -30,15 +30,32 @@ type containerShape struct {
 	} `json:"securityContext"`
 }
 
+// likeness is what was found of an object and one maker.
+type likeness struct {
+	maker *workload
+	same  bool
+}
+
 // alike reports whether an object that a cluster has is what its maker's template
 // says: then looking at the maker is enough. Sidecars that were put in are fine
-// as long as they are not privileged. It reads few fields, for there are many
-// pods; names of fields in other letter cases cannot come from an API server.
-func alike(o *inventory.Object, makers []*workload) bool {
+// as long as they are not privileged.
+func (ix *Index) alike(o *inventory.Object, makers []*workload) bool {
 	if len(makers) != 1 {
 		return false
 	}
-	m := makers[0]
+	if known, ok := taken[likeness](ix.shelf, o); ok && known.maker == makers[0] {
+		return known.same
+	}
+	same := resembles(o, makers[0])
+	if ix.shelf.all {
+		put(ix.shelf, o, likeness{makers[0], same})
+	}
+	return same
+}
+
+// resembles reads few fields, for there are many pods; names of fields in other
+// letter cases cannot come from an API server.
+func resembles(o *inventory.Object, m *workload) bool {
 	var meta map[string]string
 	var spec podShape
 	switch o.Kind {

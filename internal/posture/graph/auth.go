@@ -13,6 +13,8 @@ type access uint8
 
 const (
 	accessUnsaid access = iota
+	// accessBare: the policy stands in for wider ones and asks for nothing itself.
+	accessBare
 	// accessAnyone: the policy lets callers in without credentials, by name.
 	accessAnyone
 	// accessProven: callers need credentials, or nobody gets in.
@@ -23,9 +25,11 @@ const (
 type locks struct {
 	// by what they are attached to; section is the name of a rule or listener.
 	at map[lock]access
-	// istio are those that are in force at pods, and guarded the lists of workloads
-	// (see service.list) of which each has one.
-	istio   []istioLock
+	// mesh and targets are what the mesh's policies say together, by where they are in
+	// force; guarded are the lists of workloads (see service.list) of which each asks
+	// for credentials.
+	mesh    map[meshPlace]*meshLock
+	targets map[lock]*meshLock
 	guarded map[**workload]bool
 	// auth are objects that a route's filter or annotation may name and that ask
 	// for credentials.
@@ -33,11 +37,6 @@ type locks struct {
 }
 
 type lock struct{ group, kind, namespace, name, section string }
-
-type istioLock struct {
-	namespace string // "" is everywhere
-	pods      selector
-}
 
 func authKinds() []Kind {
 	return []Kind{
@@ -55,11 +54,11 @@ func authKinds() []Kind {
 
 func (ix *Index) authentication() *locks {
 	return ix.locks.get(func() *locks {
-		out := &locks{at: map[lock]access{}, auth: map[target]bool{}}
+		out := &locks{at: map[lock]access{}, auth: map[target]bool{}, mesh: map[meshPlace]*meshLock{}, targets: map[lock]*meshLock{}}
 		for _, k := range authKinds() {
 			for _, o := range ix.Kind(k.Group, k.Kind) {
 				if k.Group != gatewayGroup {
-					out.read(o, ix.content(o))
+					out.read(ix, o, ix.content(o))
 				}
 			}
 		}
@@ -68,57 +67,17 @@ func (ix *Index) authentication() *locks {
 	})
 }
 
-// guard finds the Services all of whose pods ask for credentials through the mesh.
-func (l *locks) guard(ix *Index) {
-	if len(l.istio) == 0 {
-		return
-	}
-	held := map[*workload]bool{}
-	for _, one := range l.istio {
-		for name, crowd := range ix.workloads().spaces {
-			if one.namespace == "" || one.namespace == name {
-				for _, w := range crowd.find(&one.pods) {
-					held[w] = true
-				}
-			}
-		}
-	}
-	l.guarded = map[**workload]bool{}
-	for _, s := range ix.services().all {
-		if _, known := l.guarded[s.list()]; !known && s.list() != nil {
-			l.guarded[s.list()] = !slices.ContainsFunc(s.pods, func(w *workload) bool { return !held[w] })
-		}
-	}
-}
-
-func (l *locks) read(o *inventory.Object, content map[string]any) {
+func (l *locks) read(ix *Index, o *inventory.Object, content map[string]any) {
 	spec := fields(content, "spec")
 	switch {
 	case o.Group() == "bulwark.dev":
-		l.attach(o, spec, bulwarkAccess(spec))
+		l.attach(ix, o, spec, bulwarkAccess(spec))
 	case o.Group() == "gateway.envoyproxy.io":
-		for _, f := range []string{"jwt", "oidc", "basicAuth", "apiKeyAuth", "extAuth"} {
-			if at(spec, f) != nil {
-				l.attach(o, spec, accessProven)
-			}
-		}
+		l.attach(ix, o, spec, envoyAccess(spec))
 	case o.Kind == "AuthPolicy":
-		l.attach(o, spec, accessProven)
+		l.attach(ix, o, spec, kuadrantAccess(spec))
 	case o.Kind == "AuthorizationPolicy":
-		if !istioProves(spec) {
-			return
-		}
-		l.attach(o, spec, accessProven)
-		if at(spec, "targetRefs") == nil && at(spec, "targetRef") == nil {
-			one := istioLock{namespace: space(o), pods: selector{}}
-			if m := labels(spec, "selector", "matchLabels"); len(m) > 0 {
-				one.pods = equal(m)
-			}
-			if one.namespace == "istio-system" && one.pods.everything() {
-				one.namespace = ""
-			}
-			l.istio = append(l.istio, one)
-		}
+		l.readMesh(ix, o, spec)
 	case o.Kind == "Middleware":
 		for _, f := range []string{"basicAuth", "digestAuth", "forwardAuth"} {
 			if at(spec, f) != nil {
@@ -127,7 +86,7 @@ func (l *locks) read(o *inventory.Object, content map[string]any) {
 		}
 	case o.Kind == "KongPlugin":
 		asks := []string{"key-auth", "jwt", "basic-auth", "oauth2", "openid-connect", "ldap-auth", "hmac-auth", "mtls-auth"}
-		if slices.Contains(asks, text(content, "plugin")) {
+		if slices.Contains(asks, text(content, "plugin")) && !truth(content, "disabled") && text(content, "config", "anonymous") == "" {
 			l.auth[target{"KongPlugin", space(o), o.Name}] = true
 		}
 	}
@@ -148,55 +107,81 @@ func bulwarkAccess(spec map[string]any) access {
 	return accessProven
 }
 
-// istioProves reports whether an AuthorizationPolicy needs callers to prove who
-// they are. A RequestAuthentication alone does not: it checks the tokens that
-// there are.
-func istioProves(spec map[string]any) bool {
-	if text(spec, "action") == "CUSTOM" {
-		return true
+// envoyAccess reads a SecurityPolicy of Envoy Gateway. One on a route takes the place
+// of the Gateway's, also if it is only about CORS, unless it says that it is merged.
+func envoyAccess(spec map[string]any) access {
+	for _, f := range []string{"oidc", "basicAuth", "apiKeyAuth", "extAuth"} {
+		if at(spec, f) != nil {
+			return accessProven
+		}
 	}
-	token := func(from any) bool { return len(texts(from, "source", "requestPrincipals")) > 0 }
-	noToken := func(from any) bool { return len(texts(from, "source", "notRequestPrincipals")) > 0 }
-	claim := func(when any) bool {
-		return strings.HasPrefix(text(when, "key"), "request.auth.") && len(texts(when, "values")) > 0
+	switch {
+	case at(spec, "jwt") != nil && !truth(spec, "jwt", "optional"):
+		return accessProven
+	case text(spec, "mergeType") != "":
+		return accessUnsaid
 	}
-	switch cmp.Or(text(spec, "action"), "ALLOW") {
-	case "DENY":
-		return slices.ContainsFunc(list(spec, "rules"), func(rule any) bool { return slices.ContainsFunc(list(rule, "from"), noToken) })
-	case "ALLOW":
-		// One rule that allows without proof is enough to get in; no rule lets nobody in.
-		return !slices.ContainsFunc(list(spec, "rules"), func(rule any) bool {
-			from := list(rule, "from")
-			all := len(from) > 0 && !slices.ContainsFunc(from, func(f any) bool { return !token(f) })
-			return !all && !slices.ContainsFunc(list(rule, "when"), claim)
-		})
-	}
-	return false
+	return accessBare
 }
 
-func (l *locks) attach(o *inventory.Object, spec map[string]any, a access) {
+// kuadrantAccess reads an AuthPolicy of Kuadrant, whose rules stand in one of three
+// places.
+func kuadrantAccess(spec map[string]any) access {
+	for _, around := range []any{spec, at(spec, "defaults"), at(spec, "overrides")} {
+		for _, one := range fields(around, "rules", "authentication") {
+			if at(one, "anonymous") != nil {
+				return accessAnyone
+			}
+		}
+	}
+	return accessProven
+}
+
+// targets gives what a policy is attached to, by name or by labels.
+func targets(ix *Index, o *inventory.Object, spec map[string]any) []lock {
 	refs := list(spec, "targetRefs")
 	if one := at(spec, "targetRef"); one != nil {
 		refs = append(refs, one)
 	}
+	var out []lock
 	for _, r := range refs {
-		k := lock{cmp.Or(text(r, "group"), ""), text(r, "kind"), space(o), text(r, "name"), text(r, "sectionName")}
-		// Of two on one target the weaker counts; one that says nothing leaves it to
-		// the other.
-		if known := l.at[k]; known == accessUnsaid || a != accessUnsaid && a < known {
-			l.at[k] = a
+		out = append(out, lock{text(r, "group"), text(r, "kind"), space(o), text(r, "name"), text(r, "sectionName")})
+	}
+	for _, e := range list(spec, "targetSelectors") {
+		group, kind, want := cmp.Or(text(e, "group"), gatewayGroup), text(e, "kind"), parseSelector(e, nil)
+		for _, t := range ix.in(group, kind, space(o)) {
+			if want.matches(t.Labels) {
+				out = append(out, lock{group, kind, space(o), t.Name, ""})
+			}
 		}
+	}
+	return out
+}
+
+func (l *locks) attach(ix *Index, o *inventory.Object, spec map[string]any, a access) {
+	for _, k := range targets(ix, o, spec) {
+		l.put(k, a)
+	}
+}
+
+// put notes what a policy says of a target. Of two on one target the weaker counts;
+// one that says nothing leaves it to the other.
+func (l *locks) put(k lock, a access) {
+	if known := l.at[k]; known == accessUnsaid || a != accessUnsaid && a < known {
+		l.at[k] = a
 	}
 }
 
 // of gives what policies say of one rule of a route.
 func (l *locks) of(ix *Index, r *route, rule *routeRule) access {
-	for _, f := range rule.filters {
-		if text(f, "type") == "ExternalAuth" || l.auth[target{text(f, "extensionRef", "kind"), r.namespace, text(f, "extensionRef", "name")}] {
-			return accessProven
-		}
+	asks := func(filters []any) bool {
+		return slices.ContainsFunc(filters, func(f any) bool {
+			return text(f, "type") == "ExternalAuth" || l.auth[target{text(f, "extensionRef", "kind"), r.namespace, text(f, "extensionRef", "name")}]
+		})
 	}
-	if r.noted(l) {
+	// A filter of one backend guards that one only.
+	each := len(rule.backends) > 0 && !slices.ContainsFunc(rule.backends, func(b backend) bool { return !asks(b.filters) })
+	if each || asks(rule.filters) || r.noted(l) {
 		return accessProven
 	}
 	group := r.obj.Group()
@@ -247,7 +232,7 @@ func (l *locks) ofParents(ix *Index, r *route) (weakest access, there bool) {
 
 // atPods reports whether the mesh asks for credentials at all backends.
 func (l *locks) atPods(ix *Index, rule *routeRule) bool {
-	if len(l.istio) == 0 {
+	if len(l.mesh) == 0 {
 		return false
 	}
 	for _, b := range rule.backends {
@@ -260,8 +245,17 @@ func (l *locks) atPods(ix *Index, rule *routeRule) bool {
 
 // noted reports whether annotations of the route ask for credentials.
 func (r *route) noted(l *locks) bool {
+	for p := range strings.SplitSeq(r.notes["konghq.com/plugins"], ",") {
+		if l.auth[target{"KongPlugin", r.namespace, strings.TrimSpace(p)}] {
+			return true
+		}
+	}
+	// All others are read of an Ingress only: on a route of the Gateway API they are
+	// words without meaning.
 	const nginx = "nginx.ingress.kubernetes.io/"
 	switch {
+	case r.obj.Kind != "Ingress":
+		return false
 	case r.notes[nginx+"auth-url"] != "", r.notes[nginx+"auth-type"] != "" && r.notes[nginx+"auth-secret"] != "":
 		return true
 	case r.notes[nginx+"auth-tls-secret"] != "":
@@ -278,11 +272,6 @@ func (r *route) noted(l *locks) bool {
 			if t.kind == "Middleware" && m == t.namespace+"-"+t.name {
 				return true
 			}
-		}
-	}
-	for p := range strings.SplitSeq(r.notes["konghq.com/plugins"], ",") {
-		if l.auth[target{"KongPlugin", r.namespace, strings.TrimSpace(p)}] {
-			return true
 		}
 	}
 	return false

@@ -61,32 +61,55 @@ var _ = add(Check{
 		Remediation: "Label the namespace pod-security.kubernetes.io/enforce: restricted, or baseline where that breaks workloads.",
 		References:  []string{"https://kubernetes.io/docs/concepts/security/pod-security-admission/"},
 	},
-	Reads: append(engineKinds(), Kind{"", "Namespace"}), Pods: true, Absence: true, Across: true,
-	Judge: perNamespace(func(ix *Index, name string, o *inventory.Object) control.Result {
-		level := ix.namespaceLabels(name)[podSecurity+"enforce"]
-		if level == "baseline" || level == "restricted" {
-			return pass()
+	Reads: append(engineKinds(), Kind{"", "Namespace"}), Pods: true, Absence: true, Across: true, Local: true,
+	Judge: func(ix *Index, emit emitter) {
+		for _, name := range ix.namespaces() {
+			o := ix.namespaceObject(name)
+			if o == nil {
+				continue
+			}
+			r := ix.podLevel(name, o)
+			if o.Kind != "Namespace" {
+				r.Key, r.Field = "namespace "+name, ""
+			}
+			emit(o, r)
 		}
-		if e := ix.engine(name); e != nil {
-			r := pass()
-			r.Related = []bulwark.ObjectRef{e.ObjectRef}
-			return r
-		}
-		what := "namespace " + name + " has no label " + podSecurity + "enforce"
-		if level != "" {
-			what = "namespace " + name + " enforces the level " + level
-		}
-		field := `metadata.labels["` + podSecurity + `enforce"]`
-		r := fail(field, what+", and no policy engine is "+ix.here())
-		if o.Kind != "Namespace" {
-			r.Severity = ix.missing(bulwark.SeverityHigh) // its labels may well be set elsewhere
-		}
-		if o.Kind == "Namespace" && level == "" {
-			r.Fix = []bulwark.Edit{{Field: field, Value: "baseline"}}
-		}
-		return r
-	}),
+	},
 })
+
+// podLevel judges the Pod Security level of a namespace, also of one in which
+// nothing runs yet: whoever may create a pod there needs no other.
+func (ix *Index) podLevel(name string, o *inventory.Object) control.Result {
+	level := ix.namespaceLabels(name)[podSecurity+"enforce"]
+	switch {
+	case system(name):
+		return skip("the namespace belongs to Kubernetes itself")
+	case level == "baseline" || level == "restricted":
+		return pass()
+	case level == "privileged":
+		return skip("its label allows privileged pods, which another control reports")
+	}
+	if e := ix.engine(name); e != nil {
+		r := pass()
+		r.Related = []bulwark.ObjectRef{e.ObjectRef}
+		return r
+	}
+	what := "namespace " + name + " has no label " + podSecurity + "enforce"
+	if level != "" {
+		what = "namespace " + name + " enforces the level " + level + ", which does not exist"
+	}
+	field := `metadata.labels["` + podSecurity + `enforce"]`
+	r := fail(field, what+", and no policy engine is "+ix.here())
+	switch {
+	case o.Kind != "Namespace":
+		r.Severity = ix.missing(bulwark.SeverityHigh) // its labels may well be set elsewhere
+		return r
+	case ix.workloads().spaces[name] == nil:
+		r.Severity = bulwark.SeverityMedium
+	}
+	r.Fix = []bulwark.Edit{{Field: field, Value: "baseline"}}
+	return r
+}
 
 // hook is one webhook of a configuration.
 type hook struct {
@@ -143,34 +166,41 @@ var _ = add(Check{
 		Remediation: "Set failurePolicy: Fail on the webhook that checks pods, with its own namespace left out, or enforce Pod Security Admission beside it.",
 		References:  []string{"https://kubernetes.io/docs/concepts/cluster-administration/admission-webhooks-good-practices/"},
 	},
-	Reads: append(append(webhookKinds(), engineKinds()[:1]...), Kind{"", "Namespace"}), Pods: true, Absence: true, Across: true,
+	Reads: append(append(webhookKinds(), admissionPolicyKinds()...), Kind{"", "Namespace"}), Pods: true, Absence: true, Across: true,
 	Judge: func(ix *Index, emit emitter) {
 		var open []hook
-		var bare []string
-		closed := false
+		shields := ix.policyShields()
 		for _, h := range ix.hooks(webhookKinds()[:1]) {
-			if !guardsPods(h.content) {
-				continue
-			}
-			if cmp.Or(text(h.content, "failurePolicy"), "Fail") == "Ignore" {
+			switch {
+			case !guardsPods(list(h.content, "rules")):
+			case cmp.Or(text(h.content, "failurePolicy"), "Fail") == "Ignore":
 				open = append(open, h)
-			} else {
-				closed = true
+			default:
+				if s := newShield(h.content); s != nil {
+					shields = append(shields, s)
+				}
 			}
 		}
+		var bare []string
 		for _, name := range ix.namespaces() {
-			level := ix.namespaceLabels(name)[podSecurity+"enforce"]
-			if !system(name) && ix.workloads().spaces[name] != nil && level != "baseline" && level != "restricted" {
+			given := ix.namespaceLabels(name)
+			level := given[podSecurity+"enforce"]
+			if !system(name) && ix.workloads().spaces[name] != nil && level != "baseline" && level != "restricted" &&
+				!slices.ContainsFunc(shields, func(s shield) bool { return s.covers(given) }) {
 				bare = append(bare, name)
 			}
 		}
-		for _, o := range ix.Kind(admissionGroup, "ValidatingAdmissionPolicyBinding") {
-			closed = closed || slices.Contains(texts(ix.content(o), "spec", "validationActions"), "Deny")
-		}
 		for _, h := range open {
+			asked := namespaceSelector(h.content)
+			var left []string
+			for _, name := range bare {
+				if asked.matches(ix.namespaceLabels(name)) {
+					left = append(left, name)
+				}
+			}
 			r := pass()
-			if !closed && len(bare) > 0 {
-				r = fail(h.field+".failurePolicy", "webhook "+text(h.content, "name")+" has failurePolicy Ignore and nothing else guards pods in the namespaces "+some(bare))
+			if len(left) > 0 {
+				r = fail(h.field+".failurePolicy", "webhook "+text(h.content, "name")+" has failurePolicy Ignore and nothing else guards pods in the namespaces "+some(left))
 			}
 			r.Key = text(h.content, "name")
 			emit(h.obj, r)
@@ -178,13 +208,63 @@ var _ = add(Check{
 	},
 })
 
-// guardsPods reports whether a webhook is asked when pods are created.
-func guardsPods(h any) bool {
-	return slices.ContainsFunc(list(h, "rules"), func(r any) bool {
-		has := func(field, want string) bool {
-			all := texts(r, field)
-			return slices.Contains(all, want) || slices.Contains(all, "*")
+func admissionPolicyKinds() []Kind {
+	return []Kind{{admissionGroup, "ValidatingAdmissionPolicy"}, {admissionGroup, "ValidatingAdmissionPolicyBinding"}}
+}
+
+// shield is something that refuses pods for certain, in the namespaces that all its
+// selectors fit.
+type shield []selector
+
+func (s shield) covers(labels map[string]string) bool {
+	return !slices.ContainsFunc(s, func(one selector) bool { return !one.matches(labels) })
+}
+
+// newShield gives what a webhook, or the match of a policy, covers; nil where whoever
+// writes the pod gets around it by its labels. What its matchConditions leave out
+// is not known here and taken for meant.
+func newShield(match any) shield {
+	if objects := fields(match, "objectSelector"); len(fields(objects, "matchLabels"))+len(list(objects, "matchExpressions")) > 0 {
+		return nil
+	}
+	return shield{namespaceSelector(match)}
+}
+
+func namespaceSelector(match any) selector {
+	if given := at(match, "namespaceSelector"); given != nil {
+		return parseSelector(given, nil)
+	}
+	return selector{}
+}
+
+// policyShields gives the ValidatingAdmissionPolicies that are bound and refuse pods.
+func (ix *Index) policyShields() []shield {
+	var out []shield
+	for _, o := range ix.Kind(admissionGroup, "ValidatingAdmissionPolicyBinding") {
+		bound := fields(ix.content(o), "spec")
+		if !slices.Contains(texts(bound, "validationActions"), "Deny") {
+			continue
 		}
-		return has("apiGroups", "") && has("resources", "pods") && has("operations", "CREATE")
+		policy := ix.Find(admissionGroup, "ValidatingAdmissionPolicy", "", text(bound, "policyName"))
+		if policy == nil {
+			continue
+		}
+		match, narrower := at(ix.content(policy), "spec", "matchConstraints"), at(bound, "matchResources")
+		rules := list(narrower, "resourceRules")
+		a, b := newShield(match), newShield(narrower)
+		if a != nil && b != nil && guardsPods(list(match, "resourceRules")) && (len(rules) == 0 || guardsPods(rules)) {
+			out = append(out, append(a, b...))
+		}
+	}
+	return out
+}
+
+// guardsPods reports whether rules ask for pods when they are created.
+func guardsPods(rules []any) bool {
+	return slices.ContainsFunc(rules, func(r any) bool {
+		has := func(field string, want ...string) bool {
+			return slices.ContainsFunc(texts(r, field), func(s string) bool { return s == "*" || slices.Contains(want, s) })
+		}
+		return has("apiGroups", "") && has("resources", "pods", "*/*") && has("operations", "CREATE") && text(r, "scope") != "Cluster"
 	})
 }

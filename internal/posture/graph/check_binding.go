@@ -12,9 +12,22 @@ import (
 	"bulwark.dev/bulwark/internal/posture/graph/rights"
 )
 
-// builtin reports whether Kubernetes makes a role or binding by itself.
+// builtin reports whether Kubernetes makes a ClusterRole or binding by itself, as far
+// as the name tells.
 func builtin(name string) bool {
 	return strings.HasPrefix(name, "system:") || slices.Contains([]string{"cluster-admin", "admin", "edit", "view"}, name)
+}
+
+// inherent reports whether every cluster has the role that a binding names.
+func inherent(b *rights.Binding) bool {
+	switch b.RoleKind {
+	case "ClusterRole":
+		return builtin(b.RoleName)
+	case "Role":
+		return b.Ref.Namespace == "kube-system" && (b.RoleName == "extension-apiserver-authentication-reader" || strings.HasPrefix(b.RoleName, "system:")) ||
+			b.Ref.Namespace == "kube-public" && b.RoleName == "system:controller:bootstrap-signer"
+	}
+	return false
 }
 
 var _ = add(Check{
@@ -30,7 +43,7 @@ var _ = add(Check{
 			o := ix.origin(b.Ref.Kind, b.Ref.Namespace, b.Ref.Name)
 			switch {
 			case o == nil:
-			case ix.book().Role(b) != nil, builtin(b.RoleName) && !ix.Facts.Live:
+			case ix.book().Role(b) != nil, inherent(b) && !ix.Facts.Live:
 				emit(o, pass())
 			default:
 				r := fail("roleRef", roleName(b)+" is not "+ix.here())
@@ -55,17 +68,17 @@ var _ = add(Check{
 			if o == nil {
 				continue
 			}
-			if builtin(b.Ref.Name) {
-				emit(o, skip("Kubernetes makes this binding itself"))
-				continue
-			}
-			bad := false
+			bad, own := false, false
 			for i, s := range b.Subjects {
 				if s.Kind != rbacv1.ServiceAccountKind {
 					continue
 				}
 				message, namespace := "", cmp.Or(s.Namespace, b.Ref.Namespace)
 				switch {
+				case namespace == "kube-system" && strings.HasPrefix(b.Ref.Name, "system:"):
+					// It is for a controller that may be turned off. Of other namespaces the
+					// name proves nothing: anybody may take it.
+					own = true
 				case namespace == "":
 					message = "ServiceAccount " + s.Name + " has no namespace, so it is nobody"
 				case s.Name != "default" && ix.find("", "ServiceAccount", namespace, s.Name) == nil:
@@ -78,7 +91,11 @@ var _ = add(Check{
 					emit(o, r)
 				}
 			}
-			if !bad {
+			switch {
+			case bad:
+			case own:
+				emit(o, skip("Kubernetes makes this binding itself"))
+			default:
 				emit(o, pass())
 			}
 		}
@@ -153,6 +170,9 @@ var _ = add(Check{
 				continue
 			}
 			for i, s := range b.Subjects {
+				if !slices.Contains([]string{rbacv1.UserKind, rbacv1.GroupKind, rbacv1.ServiceAccountKind}, s.Kind) {
+					continue // nobody
+				}
 				if s.Kind == rbacv1.GroupKind && s.Name == "system:masters" {
 					emit(o, skip("system:masters passes by RBAC anyway; whom it has is in certificates"))
 					continue

@@ -4,12 +4,9 @@ import (
 	"slices"
 	"strings"
 
-	rbacv1 "k8s.io/api/rbac/v1"
-
 	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/internal/cluster/inventory"
 	"bulwark.dev/bulwark/internal/posture/control"
-	"bulwark.dev/bulwark/internal/posture/graph/rights"
 )
 
 // flag gives the last value of a flag in a command line; ok says that it is there.
@@ -30,27 +27,6 @@ func flag(args []string, name string) (value string, ok bool) {
 		}
 	}
 	return value, ok
-}
-
-// pluginOn reports whether an API server has an admission plugin on by its flags.
-func pluginOn(args []string, plugin string) bool {
-	on, _ := flag(args, "enable-admission-plugins")
-	off, _ := flag(args, "disable-admission-plugins")
-	return slices.Contains(strings.Split(on, ","), plugin) && !slices.Contains(strings.Split(off, ","), plugin)
-}
-
-func writesEndpoints(rules []rbacv1.PolicyRule) bool {
-	for i := range rules {
-		if len(rules[i].ResourceNames) > 0 {
-			continue
-		}
-		for _, verb := range []string{"create", "update", "patch"} {
-			if rights.Allows(&rules[i], verb, "", "endpoints") || rights.Allows(&rules[i], verb, "discovery.k8s.io", "endpointslices") {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // perServer judges each API server's pod that names a file in a flag; the file is
@@ -91,7 +67,7 @@ var _ = add(Check{
 		Remediation: "Put kms or a secretbox provider first for secrets in the file, restart the API server, then rewrite all Secrets.",
 		References:  []string{"https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/"},
 	},
-	Reads: []Kind{{"apiserver.config.k8s.io", "EncryptionConfiguration"}}, Pods: true, Across: true,
+	Reads: []Kind{{"apiserver.config.k8s.io", "EncryptionConfiguration"}}, Pods: true, Across: true, Local: true,
 	Judge: perServer("encryption-provider-config", "apiserver.config.k8s.io", "EncryptionConfiguration", func(_ *inventory.Object, content map[string]any) string {
 		for _, r := range list(content, "resources") {
 			names := texts(r, "resources")
@@ -115,18 +91,20 @@ var _ = add(Check{
 		Remediation: "End the policy with a rule of level Metadata for everything, and let only rules for noise say None.",
 		References:  []string{"https://kubernetes.io/docs/tasks/debug/debug-cluster/audit/"},
 	},
-	Reads: []Kind{{"audit.k8s.io", "Policy"}}, Pods: true, Across: true,
+	Reads: []Kind{{"audit.k8s.io", "Policy"}}, Pods: true, Across: true, Local: true,
 	Judge: perServer("audit-policy-file", "audit.k8s.io", "Policy", func(_ *inventory.Object, content map[string]any) string {
-		records := false
+		records, skipped := false, texts(content, "omitStages")
 		for _, r := range list(content, "rules") {
-			whole := len(fields(r)) == 1 || len(fields(r)) == 2 && at(r, "omitStages") != nil
-			if text(r, "level") == "None" && whole {
+			if text(r, "level") == "None" && fitsAll(r) {
 				if !records {
 					return "drops everything by its first rule that fits all"
 				}
 				return ""
 			}
-			records = records || slices.Contains([]string{"Metadata", "Request", "RequestResponse"}, text(r, "level"))
+			keeps := slices.ContainsFunc([]string{"RequestReceived", "ResponseComplete"}, func(stage string) bool {
+				return !slices.Contains(skipped, stage) && !slices.Contains(texts(r, "omitStages"), stage)
+			})
+			records = records || keeps && slices.Contains([]string{"Metadata", "Request", "RequestResponse"}, text(r, "level"))
 		}
 		if !records {
 			return "has no rule that records anything"
@@ -134,3 +112,19 @@ var _ = add(Check{
 		return ""
 	}),
 })
+
+// fitsAll reports whether a rule of an audit policy fits every request to the API,
+// or of everybody who signed in. Lists that are empty limit nothing.
+func fitsAll(rule any) bool {
+	groups, resources := texts(rule, "userGroups"), list(rule, "resources")
+	if len(list(rule, "users"))+len(list(rule, "verbs"))+len(list(rule, "namespaces")) > 0 || len(groups) > 0 && !slices.Contains(groups, "system:authenticated") {
+		return false
+	}
+	if len(resources) == 0 {
+		return len(list(rule, "nonResourceURLs")) == 0
+	}
+	return slices.ContainsFunc(resources, func(r any) bool {
+		names := texts(r, "resources")
+		return text(r, "group") == "*" && (len(names) == 0 || slices.Contains(names, "*") && len(list(r, "resourceNames")) == 0)
+	})
+}

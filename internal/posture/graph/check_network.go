@@ -2,6 +2,8 @@ package graph
 
 import (
 	"cmp"
+	"slices"
+	"strings"
 
 	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/internal/cluster/inventory"
@@ -38,8 +40,16 @@ func (p *policies) unclear(namespace string) string {
 	return cmp.Or(p.murky[namespace], p.murky[""])
 }
 
-func withoutPolicy(direction string, of func(*policies) map[*workload]*policy) func(*Index, emitter) {
-	return perNamespace(func(ix *Index, name string, _ *inventory.Object) control.Result {
+// isolation makes a control of network policies of every engine.
+func isolation(meta control.Meta, judge func(*Index, emitter)) Check {
+	meta.Category, meta.References = "network", []string{netpolDocs}
+	return Check{Meta: meta, Reads: append(policyKinds(), Kind{"", "Namespace"}), Pods: true, Absence: true, Local: true, Judge: judge}
+}
+
+// withoutPolicy judges namespaces by whether any of their pods is limited in a
+// direction. of gives who is, and by what.
+func withoutPolicy(direction string, severity bulwark.Severity, of func(*policies) map[*workload]*policy) func(*Index, emitter) {
+	return perNamespace(func(ix *Index, name string, o *inventory.Object) control.Result {
 		nets, crowd := ix.networks(), ix.workloads().spaces[name]
 		own := 0
 		for _, w := range crowd.pods {
@@ -56,134 +66,130 @@ func withoutPolicy(direction string, of func(*policies) map[*workload]*policy) f
 		if why := nets.unclear(name); why != "" {
 			return unknown(why)
 		}
-		return fail("", "namespace "+name+": "+count(own, "workload")+" and no policy "+ix.here()+" that limits "+direction, podRefs(crowd.pods)...)
+		r := fail("", "namespace "+name+": "+count(own, "workload")+" and no policy "+ix.here()+" that limits "+direction, podRefs(crowd.pods)...)
+		if o.Kind != "Namespace" && len(nets.spaces[name]) == 0 {
+			r.Severity = ix.missing(severity) // who keeps the namespace elsewhere may keep its policies there
+		}
+		return r
 	})
 }
 
-var _ = add(Check{
-	Meta: control.Meta{
-		ID: "namespace-without-ingress-policy", Title: "No network policy limits who may connect to a namespace", Severity: bulwark.SeverityHigh, Category: "network",
-		Why:         "Every pod of the cluster can connect to every port in the namespace, so one broken pod reaches all that runs there.",
-		Remediation: "Add a NetworkPolicy with an empty podSelector and policyTypes [Ingress], then allow each connection that is needed.",
-		References:  []string{netpolDocs},
-	},
-	Reads: append(policyKinds(), Kind{"", "Namespace"}), Pods: true, Absence: true,
-	Judge: withoutPolicy("incoming connections", func(p *policies) map[*workload]*policy { return p.in }),
-})
+var _ = add(isolation(control.Meta{
+	ID: "namespace-without-ingress-policy", Title: "No network policy limits who may connect to a namespace", Severity: bulwark.SeverityHigh,
+	Why:         "Every pod of the cluster can connect to every port in the namespace, so one broken pod reaches all that runs there.",
+	Remediation: "Add a NetworkPolicy with an empty podSelector and policyTypes [Ingress], then allow each connection that is needed.",
+}, withoutPolicy("incoming connections", bulwark.SeverityHigh, func(p *policies) map[*workload]*policy { return p.in })))
 
-var _ = add(Check{
-	Meta: control.Meta{
-		ID: "namespace-without-egress-policy", Title: "No network policy limits where a namespace may connect to", Severity: bulwark.SeverityMedium, Category: "network",
-		Why:         "Whoever breaks a pod there can send what he finds anywhere, and reach the cloud's metadata address and all other pods.",
-		Remediation: "Add a NetworkPolicy with an empty podSelector and policyTypes [Egress], then allow DNS and each destination that is needed.",
-		References:  []string{netpolDocs},
-	},
-	Reads: append(policyKinds(), Kind{"", "Namespace"}), Pods: true, Absence: true,
-	Judge: withoutPolicy("outgoing connections", func(p *policies) map[*workload]*policy { return p.out }),
-})
+var _ = add(isolation(control.Meta{
+	ID: "namespace-without-egress-policy", Title: "No network policy limits where a namespace may connect to", Severity: bulwark.SeverityMedium,
+	Why:         "Whoever breaks a pod there can send what he finds anywhere, and reach the cloud's metadata address and all other pods.",
+	Remediation: "Add a NetworkPolicy with an empty podSelector and policyTypes [Egress], then allow DNS and each destination that is needed.",
+}, withoutPolicy("outgoing connections", bulwark.SeverityMedium, func(p *policies) map[*workload]*policy { return p.out })))
 
-var _ = add(Check{
-	Meta: control.Meta{
-		ID: "namespace-default-deny-missing", Title: "No policy refuses by default what nobody allowed", Severity: bulwark.SeverityMedium, Category: "network",
-		Why:         "The policies of the namespace pick some pods; each pod that is added later and that none of them picks is open to everybody.",
-		Remediation: "Add a NetworkPolicy with an empty podSelector and policyTypes [Ingress, Egress] and no rules.",
-		References:  []string{netpolDocs},
-	},
-	Reads: append(policyKinds(), Kind{"", "Namespace"}), Pods: true, Absence: true,
-	Judge: perNamespace(func(ix *Index, name string, _ *inventory.Object) control.Result {
-		nets := ix.networks()
-		here := nets.spaces[name]
-		if len(here) == 0 {
-			return skip("the namespace has no policy at all, which another control reports")
-		}
-		in, out := false, false
-		for _, p := range here {
-			if p.whole() {
-				in, out = in || p.ingress, out || p.egress
-			}
-		}
-		if in && out {
-			return pass()
-		}
-		if why := nets.unclear(name); why != "" {
-			return unknown(why)
-		}
-		missing := "incoming and outgoing connections"
-		switch {
-		case in:
-			missing = "outgoing connections"
-		case out:
-			missing = "incoming connections"
-		}
-		return fail("", "namespace "+name+": no policy that selects every pod limits "+missing, here[0].obj.ObjectRef)
-	}),
-})
-
-var _ = add(Check{
-	Meta: control.Meta{
-		ID: "workload-without-network-policy", Title: "No network policy selects the workload", Severity: bulwark.SeverityMedium, Category: "network",
-		Why:         "Its neighbours are protected by policies and it is not: it is open to everybody and may connect to everything.",
-		Remediation: "Give its pods the labels that a policy of the namespace selects, or add a policy for them.",
-		References:  []string{netpolDocs},
-	},
-	Reads: append(policyKinds(), Kind{"", "Namespace"}), Pods: true, Absence: true,
-	Judge: func(ix *Index, emit emitter) {
-		nets := ix.networks()
-		for _, w := range ix.workloads().all {
-			switch {
-			case system(w.namespace):
-				emit(w.obj, skip("the namespace belongs to Kubernetes itself"))
-			case w.hostNet:
-				emit(w.obj, skip("its pods are on the host's network, which policies do not reach"))
-			case nets.in[w] != nil:
-				emit(w.obj, pass())
-			case len(nets.spaces[w.namespace]) == 0:
-				emit(w.obj, skip("the namespace has no policy at all, which another control reports"))
-			default:
-				if why := nets.unclear(w.namespace); why != "" {
-					emit(w.obj, unknown(why))
-					continue
-				}
-				emit(w.obj, fail(metadataLabels(w), "none of the policies in namespace "+w.namespace+" that limit incoming connections selects its pods", nets.spaces[w.namespace][0].obj.ObjectRef))
-			}
-		}
-	},
-})
-
-// metadataLabels gives the path of a workload's pod labels.
-func metadataLabels(w *workload) string {
-	if w.path == "spec" {
-		return "metadata.labels"
+var _ = add(isolation(control.Meta{
+	ID: "namespace-default-deny-missing", Title: "No policy refuses by default what nobody allowed", Severity: bulwark.SeverityMedium,
+	Why:         "The policies of the namespace pick some pods; each pod that is added later and that none of them picks is open to everybody.",
+	Remediation: "Add a NetworkPolicy with an empty podSelector and policyTypes [Ingress, Egress] and no rules.",
+}, perNamespace(func(ix *Index, name string, _ *inventory.Object) control.Result {
+	nets := ix.networks()
+	here := nets.spaces[name]
+	if len(here) == 0 {
+		return skip("the namespace has no policy at all, which another control reports")
 	}
-	return w.path[:len(w.path)-len("spec")] + "metadata.labels"
+	in, out := false, false
+	for _, p := range here {
+		if p.whole() {
+			in, out = in || p.ingress, out || p.egress
+		}
+	}
+	if in && out {
+		return pass()
+	}
+	if why := nets.unclear(name); why != "" {
+		return unknown(why)
+	}
+	missing := "incoming and outgoing connections"
+	switch {
+	case in:
+		missing = "outgoing connections"
+	case out:
+		missing = "incoming connections"
+	}
+	return fail("", "namespace "+name+": no policy that selects every pod limits "+missing, here[0].obj.ObjectRef)
+})))
+
+var _ = add(isolation(control.Meta{
+	ID: "workload-without-network-policy", Title: "No network policy selects the workload", Severity: bulwark.SeverityMedium,
+	Why:         "Its neighbours are protected by policies and it is not: it is open to everybody and may connect to everything.",
+	Remediation: "Give its pods the labels that a policy of the namespace selects, or add a policy for them.",
+}, func(ix *Index, emit emitter) {
+	nets := ix.networks()
+	for _, w := range ix.workloads().all {
+		emit(w.obj, nets.neighbour(w))
+	}
+}))
+
+// neighbour judges one workload by whether it is limited as others around it are.
+func (p *policies) neighbour(w *workload) control.Result {
+	here := p.spaces[w.namespace]
+	switch {
+	case system(w.namespace):
+		return skip("the namespace belongs to Kubernetes itself")
+	case w.hostNet:
+		return skip("its pods are on the host's network, which policies do not reach")
+	case p.in[w] != nil:
+		return pass()
+	case len(here) == 0:
+		return skip("the namespace has no policy at all, which another control reports")
+	}
+	if why := p.unclear(w.namespace); why != "" {
+		return unknown(why)
+	}
+	return fail(w.metadata()+".labels", "none of the policies in namespace "+w.namespace+" that limit incoming connections selects its pods", here[0].obj.ObjectRef)
 }
 
-var _ = add(Check{
-	Meta: control.Meta{
-		ID: "network-policy-selects-nothing", Title: "A network policy selects no pod", Severity: bulwark.SeverityLow, Category: "network",
-		Why:         "Somebody believes that something is protected by it; most often a label is misspelt.",
-		Remediation: "Compare the selector with the labels of the pods that it is meant for, or delete the policy.",
-		References:  []string{netpolDocs},
-	},
-	Reads: append(policyKinds(), Kind{"", "Namespace"}), Pods: true, Absence: true, Across: true,
-	Judge: func(ix *Index, emit emitter) {
-		for _, p := range ix.networks().all {
+// metadata gives the path of the metadata of a workload's pods, or where it would
+// stand.
+func (w *workload) metadata() string {
+	if around, ok := strings.CutSuffix(w.path, "spec"); ok && w.meta == "" {
+		return around + "metadata"
+	}
+	return cmp.Or(w.meta, w.path)
+}
+
+var _ = add(across(isolation(control.Meta{
+	ID: "network-policy-selects-nothing", Title: "A network policy selects no pod", Severity: bulwark.SeverityLow,
+	Why:         "Somebody believes that something is protected by it; most often a label is misspelt.",
+	Remediation: "Compare the selector with the labels of the pods that it is meant for, or delete the policy.",
+}, func(ix *Index, emit emitter) {
+	for _, p := range ix.networks().all {
+		somewhere := p.namespace != "" || slices.ContainsFunc(ix.namespaces(), func(name string) bool { return p.holds(ix, name) })
+		switch {
+		case p.nodes:
+			emit(p.obj, skip("it is about nodes, not pods"))
+		case p.bad != "":
+			emit(p.obj, unknown(p.bad))
+		case p.picks || p.whole() && somewhere:
+			emit(p.obj, pass())
+		default:
+			r := fail(selectorField(p), "no pod "+ix.here()+" has the labels "+p.pods.String())
 			switch {
-			case p.bad != "":
-				emit(p.obj, unknown(p.bad))
-			case p.whole() || p.picks:
-				emit(p.obj, pass())
-			default:
-				r := fail(selectorField(p), "no pod "+ix.here()+" has the labels "+p.pods.String())
-				if p.expr != nil {
-					r.Message = "no pod " + ix.here() + " fits the selector " + clip(text(p.content, "spec", "selector"))
-				}
-				r.Severity = ix.missing(bulwark.SeverityLow)
-				emit(p.obj, r)
+			case !somewhere:
+				r.Message = "no namespace " + ix.here() + " fits its selector of namespaces"
+			case p.expr != nil:
+				r.Message = "no pod " + ix.here() + " fits the selector " + clip(text(p.content, "spec", "selector"))
 			}
+			r.Severity = ix.missing(bulwark.SeverityLow)
+			emit(p.obj, r)
 		}
-	},
-})
+	}
+})))
+
+// across makes a control one for which objects of other namespaces matter.
+func across(c Check) Check {
+	c.Across, c.Local = true, false
+	return c
+}
 
 func selectorField(p *policy) string {
 	switch {
@@ -217,68 +223,116 @@ var _ = add(Check{
 	},
 	Reads: []Kind{{"networking.k8s.io", "NetworkPolicy"}, {"", "Namespace"}}, Pods: true, Absence: true, Across: true,
 	Judge: func(ix *Index, emit emitter) {
-		known := map[string]bool{}
+		known := map[string]presence{}
 		for _, p := range ix.networks().all {
 			if p.obj.Group() != "networking.k8s.io" {
 				continue
 			}
-			bad := false
+			worst := present
 			peers(p.content, func(direction, field string, peer any) {
-				pods, spaces := at(peer, "podSelector"), at(peer, "namespaceSelector")
-				if pods == nil && spaces == nil {
+				q := readPeer(p.namespace, peer)
+				if q == nil {
 					return
 				}
-				s, n := selector{}, selector{}
-				if pods != nil {
-					s = parseSelector(pods, nil)
-				}
-				if spaces != nil {
-					n = parseSelector(spaces, nil)
-				}
-				where := p.namespace
-				if spaces != nil {
-					where = "\x00" + n.id()
-				}
-				id := where + "\x00" + s.id()
-				found, seen := known[id]
+				found, seen := known[q.id()]
 				if !seen {
-					found = ix.anybody(p.namespace, spaces != nil, &n, &s)
-					known[id] = found
+					found = ix.presence(q)
+					known[q.id()] = found
 				}
-				if !found {
-					bad = true
-					what := "pod with " + s.String()
-					switch {
-					case spaces != nil && s.everything():
-						what = "namespace with " + n.String()
-					case spaces != nil:
-						what += " in a namespace with " + n.String()
-					}
-					r := fail(field, direction+" rule: no "+what+" "+ix.here())
-					r.Key, r.Severity = direction+" "+what, bulwark.SeverityLow
-					if !ix.Facts.Live && spaces != nil {
-						r.Severity = bulwark.SeverityInfo // files seldom hold what runs in other namespaces
+				worst = max(worst, found)
+				if found == absentee {
+					r := fail(field, direction+" rule: no "+q.String()+" "+ix.here())
+					r.Key, r.Severity = direction+" "+q.String(), bulwark.SeverityLow
+					if !ix.Facts.Live && q.spaced {
+						r.Severity = bulwark.SeverityInfo // files seldom hold all that runs in other namespaces
 					}
 					emit(p.obj, r)
 				}
 			})
-			if !bad {
+			switch worst {
+			case present:
 				emit(p.obj, pass())
+			case elsewhere:
+				emit(p.obj, skip("it names pods of namespaces that were not given"))
+			case absentee:
 			}
 		}
 	},
 })
 
-// anybody reports whether a peer of a rule is anybody: a namespace that is
-// selected counts if no pod selector is given.
-func (ix *Index) anybody(own string, spaced bool, spaces, pods *selector) bool {
-	if !spaced {
-		return pods.everything() || ix.workloads().spaces[own].picks(pods)
+// peer is whom a rule of a NetworkPolicy names by labels.
+type peer struct {
+	own          string // the namespace of the policy
+	spaced       bool   // it picks namespaces; else it means its own
+	spaces, pods selector
+}
+
+// readPeer gives nil for one that names addresses.
+func readPeer(own string, v any) *peer {
+	pods, spaces := at(v, "podSelector"), at(v, "namespaceSelector")
+	if pods == nil && spaces == nil {
+		return nil
+	}
+	q := &peer{own: own, spaced: spaces != nil}
+	if pods != nil {
+		q.pods = parseSelector(pods, nil)
+	}
+	if spaces != nil {
+		q.spaces = parseSelector(spaces, nil)
+	}
+	return q
+}
+
+func (q *peer) id() string {
+	where := q.own
+	if q.spaced {
+		where = "\x00" + q.spaces.id()
+	}
+	return where + "\x00" + q.pods.id()
+}
+
+func (q *peer) String() string {
+	pods := "pod with " + q.pods.String()
+	switch {
+	case q.spaced && q.pods.everything():
+		return "namespace with " + q.spaces.String()
+	case q.spaced:
+		return pods + " in a namespace with " + q.spaces.String()
+	}
+	return pods
+}
+
+// presence says whether a peer of a rule is there.
+type presence uint8
+
+const (
+	present presence = iota
+	// elsewhere: files that hold none of the namespaces say nothing of their pods.
+	elsewhere
+	absentee
+)
+
+// presence looks for a peer: a namespace that is selected counts if no pod selector
+// is given.
+func (ix *Index) presence(q *peer) presence {
+	if !q.spaced {
+		if q.pods.everything() || ix.workloads().spaces[q.own].picks(&q.pods) {
+			return present
+		}
+		return absentee
+	}
+	missing := absentee
+	if !ix.Facts.Live {
+		missing = elsewhere
 	}
 	for _, name := range ix.namespaces() {
-		if spaces.matches(ix.namespaceLabels(name)) && (pods.everything() || ix.workloads().spaces[name].picks(pods)) {
-			return true
+		if !q.spaces.matches(ix.namespaceLabels(name)) {
+			continue
 		}
+		if q.pods.everything() || ix.workloads().spaces[name].picks(&q.pods) {
+			return present
+		}
+		missing = absentee
 	}
-	return false
+	return missing
 }

@@ -18,7 +18,7 @@ func addPowers() (n int) {
 			Meta: control.Meta{
 				ID: p.id, Title: p.title, Severity: p.severity, Category: "rbac", Why: p.why, Remediation: p.fix, References: []string{rbacDocs},
 			},
-			Reads: powerKinds(), Weight: exposureReads(), Pods: true, Across: true,
+			Reads: powerKinds(), Weight: exposureReads(), Pods: true, Across: true, Local: true,
 			Judge: judgePower(p),
 		})
 	}
@@ -32,7 +32,7 @@ var _ = add(Check{
 		Remediation: "Bind its ServiceAccount to a role with only the verbs and resources that it uses; `bulwark rbac suggest` writes one from the audit log.",
 		References:  []string{rbacDocs},
 	},
-	Reads: powerKinds(), Weight: exposureReads(), Pods: true, Across: true,
+	Reads: powerKinds(), Weight: exposureReads(), Pods: true, Across: true, Local: true,
 	Judge: func(ix *Index, emit emitter) {
 		ix.tenants(func(w *workload, t *tenant) {
 			g, all := rights.AllOf(t.grants)
@@ -43,6 +43,8 @@ var _ = add(Check{
 				emit(w.obj, pass())
 			case !w.holdsToken(t.content):
 				emit(w.obj, skip("its pods get no token of ServiceAccount "+w.account))
+			case ix.tokenless(w, t) != "":
+				emit(w.obj, unknown(ix.tokenless(w, t)))
 			default:
 				p := power{severity: bulwark.SeverityCritical, words: "do everything"}
 				emit(w.obj, p.result(ix, w, &g))
@@ -58,7 +60,7 @@ var _ = add(Check{
 		Remediation: "Mount the one Secret that it needs, and take get, list and watch on secrets out of its role.",
 		References:  []string{rbacDocs},
 	},
-	Reads: powerKinds(), Pods: true, Across: true,
+	Reads: powerKinds(), Pods: true, Across: true, Local: true,
 	Judge: func(ix *Index, emit emitter) {
 		ix.tenants(func(w *workload, t *tenant) {
 			ways := ix.edges().exposed[w]
@@ -68,6 +70,10 @@ var _ = add(Check{
 			g, held := rights.Find(t.grants, rights.Ask{Verbs: []string{"get", "list", "watch"}, Resources: []string{"secrets"}})
 			if !held || !w.holdsToken(t.content) {
 				emit(w.obj, pass())
+				return
+			}
+			if why := ix.tokenless(w, t); why != "" {
+				emit(w.obj, unknown(why))
 				return
 			}
 			names, refs := opened(ways)
@@ -89,21 +95,26 @@ var _ = add(Check{
 		Remediation: "Make a ServiceAccount for the workload that needs the rights, bind them to that one, and name it in serviceAccountName.",
 		References:  []string{"https://kubernetes.io/docs/tasks/configure-pod-container/configure-service-account/"},
 	},
-	Reads: append(rbacKinds(), Kind{"", "ServiceAccount"}, Kind{"", "Namespace"}), Pods: true, Across: true,
+	Reads: append(rbacKinds(), Kind{"", "ServiceAccount"}, Kind{"", "Namespace"}), Pods: true, Across: true, Local: true,
 	Judge: func(ix *Index, emit emitter) {
 		running := map[string][]*workload{}
-		for _, w := range ix.workloads().all {
-			if w.account == "default" && (w.token == nil || *w.token) {
+		ix.tenants(func(w *workload, t *tenant) {
+			if w.account == "default" && w.holdsToken(t.content) {
 				running[w.namespace] = append(running[w.namespace], w)
 			}
-		}
+		})
 		for _, name := range ix.namespaces() {
 			o := ix.find("", "ServiceAccount", name, "default")
 			grants := ix.book().Own(name, "default")
+			missing := ""
 			if o == nil {
-				o = ix.namespaceObject(name)
+				o, missing = ix.namespaceObject(name), ix.Unread("", "ServiceAccount", name)
 			}
 			if o == nil {
+				continue
+			}
+			if missing != "" {
+				emit(o, unknown("ServiceAccount objects could not all be read: "+missing))
 				continue
 			}
 			r := pass()

@@ -1,7 +1,6 @@
 package graph
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 
@@ -55,7 +54,7 @@ func absent(kind string) func(*Index, emitter) {
 					continue
 				}
 				seen[u.name], asked = true, true
-				known := ix.find("", kind, u.namespace, u.name) != nil || kind == "ConfigMap" && u.name == "kube-root-ca.crt" || kind == "Secret" && ix.made()[u.target]
+				known := ix.find("", kind, u.namespace, u.name) != nil || kind == "ConfigMap" && slices.Contains([]string{"kube-root-ca.crt", "openshift-service-ca.crt"}, u.name) || kind == "Secret" && ix.made()[u.target]
 				if known {
 					continue
 				}
@@ -77,7 +76,7 @@ var _ = add(Check{
 		Why:         "The pods do not start, and whoever may create a Secret of that name decides what they are given.",
 		Remediation: "Create the Secret, name the one that was meant, or mark the reference optional.",
 	},
-	Reads: append(makerKinds(), Kind{"", "Secret"}), Pods: true, Absence: true, Judge: absent("Secret"),
+	Reads: append(makerKinds(), Kind{"", "Secret"}), Pods: true, Absence: true, Local: true, Judge: absent("Secret"),
 })
 
 var _ = add(Check{
@@ -86,7 +85,7 @@ var _ = add(Check{
 		Why:         "The pods do not start, and whoever may create a ConfigMap of that name decides how they are configured.",
 		Remediation: "Create the ConfigMap, name the one that was meant, or mark the reference optional.",
 	},
-	Reads: []Kind{{"", "ConfigMap"}}, Pods: true, Absence: true, Judge: absent("ConfigMap"),
+	Reads: []Kind{{"", "ConfigMap"}}, Pods: true, Absence: true, Local: true, Judge: absent("ConfigMap"),
 })
 
 var _ = add(Check{
@@ -113,6 +112,8 @@ var _ = add(Check{
 			case len(ix.Unreadable) > 0:
 				u := &ix.Unreadable[0]
 				emit(o, unknown("no use was found, but "+u.Kind+" objects could not all be read: "+u.Reason))
+			case ix.Facts.Partial:
+				emit(o, unknown("no use was found, but the file may have only the kinds that were asked for"))
 			default:
 				emit(o, fail("", "no workload, route or other object "+ix.here()+" refers to Secret "+s.namespace+"/"+o.Name))
 			}
@@ -137,7 +138,7 @@ var _ = add(Check{
 		Why:         "Its pods are not created, until somebody makes a ServiceAccount of that name with rights of their choice.",
 		Remediation: "Create the ServiceAccount, or name the one that was meant.",
 	},
-	Reads: []Kind{{"", "ServiceAccount"}}, Pods: true, Absence: true,
+	Reads: []Kind{{"", "ServiceAccount"}}, Pods: true, Absence: true, Local: true,
 	Judge: func(ix *Index, emit emitter) {
 		for _, w := range ix.workloads().all {
 			if w.account == "default" || ix.find("", "ServiceAccount", w.namespace, w.account) != nil {
@@ -153,41 +154,11 @@ var _ = add(Check{
 
 var _ = add(Check{
 	Meta: control.Meta{
-		ID: "serviceaccount-token-secret", Title: "A Secret holds a ServiceAccount token that never ends", Severity: bulwark.SeverityMedium, Category: "serviceaccounts",
-		Why:         "The token works from anywhere until the Secret is deleted, and whoever may read Secrets can take it.",
-		Remediation: "Use a projected token or `kubectl create token`, which end after an hour, and delete the Secret.",
-		References:  []string{"https://kubernetes.io/docs/concepts/security/service-accounts/"},
-	},
-	Reads: append(rbacKinds(), Kind{"", "Secret"}), Weight: rbacKinds(),
-	Judge: func(ix *Index, emit emitter) {
-		for _, o := range ix.Kind("", "Secret") {
-			s := ix.secrets()[target{"Secret", space(o), o.Name}]
-			if s == nil {
-				continue
-			}
-			if s.kind != "kubernetes.io/service-account-token" {
-				emit(o, pass())
-				continue
-			}
-			r := fail("type", "it holds a token of ServiceAccount "+s.namespace+"/"+cmp.Or(s.account, "(not named)")+" that never ends")
-			r.Key = "token"
-			if grants := ix.book().Own(s.namespace, s.account); len(grants) > 0 && s.account != "" {
-				r.Severity = bulwark.SeverityHigh
-				r.Message += ", which has " + count(len(grants), "rule") + " by RBAC"
-				r.Related = []bulwark.ObjectRef{grants[0].Binding.Ref}
-			}
-			emit(o, r)
-		}
-	},
-})
-
-var _ = add(Check{
-	Meta: control.Meta{
 		ID: "serviceaccount-unused", Title: "A ServiceAccount with rights runs nothing", Severity: bulwark.SeverityLow, Category: "serviceaccounts",
 		Why:         "Nobody misses its token, and whoever may create pods in the namespace can run one with its rights.",
 		Remediation: "Delete the ServiceAccount and its bindings, or at least the bindings.",
 	},
-	Reads: append(rbacKinds(), Kind{"", "ServiceAccount"}), Pods: true, Absence: true,
+	Reads: append(rbacKinds(), Kind{"", "ServiceAccount"}), Pods: true, Absence: true, Local: true,
 	Judge: func(ix *Index, emit emitter) {
 		used := map[target]bool{}
 		for _, w := range ix.workloads().all {

@@ -15,7 +15,7 @@ var _ = add(Check{
 		Remediation: "Add a PodDisruptionBudget with minAvailable or maxUnavailable that selects the pods.",
 		References:  []string{"https://kubernetes.io/docs/tasks/run-application/configure-pdb/"},
 	},
-	Reads: []Kind{{"policy", "PodDisruptionBudget"}}, Pods: true, Absence: true,
+	Reads: []Kind{{"policy", "PodDisruptionBudget"}}, Pods: true, Absence: true, Local: true,
 	Judge: func(ix *Index, emit emitter) {
 		kept, known := map[*workload]bool{}, map[string]bool{}
 		for _, o := range ix.Kind("policy", "PodDisruptionBudget") {
@@ -54,7 +54,7 @@ var _ = add(Check{
 		Remediation: "Compare the selector with the labels of the pods that it is meant for, or delete it.",
 		References:  []string{"https://kubernetes.io/docs/tasks/run-application/configure-pdb/"},
 	},
-	Reads: []Kind{{"policy", "PodDisruptionBudget"}}, Pods: true, Absence: true,
+	Reads: []Kind{{"policy", "PodDisruptionBudget"}}, Pods: true, Absence: true, Local: true,
 	Judge: func(ix *Index, emit emitter) {
 		for _, o := range ix.Kind("policy", "PodDisruptionBudget") {
 			s := budget(ix.content(o))
@@ -74,7 +74,7 @@ var _ = add(Check{
 		Remediation: "Name the workload that was meant in scaleTargetRef, or delete the autoscaler.",
 		References:  []string{"https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/"},
 	},
-	Reads: []Kind{{"autoscaling", "HorizontalPodAutoscaler"}}, Pods: true, Any: true, Absence: true,
+	Reads: []Kind{{"autoscaling", "HorizontalPodAutoscaler"}}, Pods: true, Any: true, Absence: true, Local: true,
 	Judge: func(ix *Index, emit emitter) {
 		for _, o := range ix.Kind("autoscaling", "HorizontalPodAutoscaler") {
 			ref := fields(ix.content(o), "spec", "scaleTargetRef")
@@ -102,16 +102,24 @@ var _ = add(Check{
 		Remediation: "Add a ResourceQuota for pods, requests and limits of cpu and memory.",
 		References:  []string{"https://kubernetes.io/docs/concepts/policy/resource-quotas/"},
 	},
-	Reads: []Kind{{"", "ResourceQuota"}, {"", "Namespace"}}, Pods: true, Absence: true,
+	Reads: []Kind{{"", "ResourceQuota"}, {"", "Namespace"}}, Pods: true, Absence: true, Local: true,
 	Judge: perNamespace(func(ix *Index, name string, _ *inventory.Object) control.Result {
 		for _, o := range ix.in("", "ResourceQuota", name) {
-			if len(fields(ix.content(o), "spec", "hard")) > 0 {
-				return pass()
+			for key := range fields(ix.content(o), "spec", "hard") {
+				if rations(key) {
+					return pass()
+				}
 			}
 		}
-		return fail("", "namespace "+name+" has workloads and no ResourceQuota "+ix.here()+" with a limit")
+		return fail("", "namespace "+name+" has workloads and no ResourceQuota "+ix.here()+" that limits its pods, processors or memory")
 	}),
 })
+
+// rations reports whether a key of a quota limits what pods can take. How many
+// ConfigMaps or Services there may be does not.
+func rations(key string) bool {
+	return slices.Contains([]string{"pods", "count/pods", "cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"}, key)
+}
 
 var _ = add(Check{
 	Meta: control.Meta{
@@ -120,10 +128,12 @@ var _ = add(Check{
 		Remediation: "Add a LimitRange of type Container with default and defaultRequest for cpu and memory.",
 		References:  []string{"https://kubernetes.io/docs/concepts/policy/limit-range/"},
 	},
-	Reads: []Kind{{"", "LimitRange"}, {"", "Namespace"}}, Pods: true, Absence: true,
+	Reads: []Kind{{"", "LimitRange"}, {"", "Namespace"}}, Pods: true, Absence: true, Local: true,
 	Judge: perNamespace(func(ix *Index, name string, _ *inventory.Object) control.Result {
-		if len(ix.in("", "LimitRange", name)) > 0 {
-			return pass()
+		for _, o := range ix.in("", "LimitRange", name) {
+			if slices.ContainsFunc(list(ix.content(o), "spec", "limits"), bounds) {
+				return pass()
+			}
 		}
 		var without []*workload
 		for _, w := range ix.workloads().spaces[name].pods {
@@ -134,6 +144,18 @@ var _ = add(Check{
 		if len(without) == 0 {
 			return skip("all its containers say what they need")
 		}
-		return fail("", "namespace "+name+": "+count(len(without), "workload")+" with containers without resources, and no LimitRange "+ix.here(), podRefs(without)...)
+		return fail("", "namespace "+name+": "+count(len(without), "workload")+" with containers without resources, and no LimitRange "+ix.here()+" that limits them", podRefs(without)...)
 	}),
 })
+
+// bounds reports whether an item of a LimitRange gives containers a limit, or
+// refuses pods without one.
+func bounds(item any) bool {
+	switch text(item, "type") {
+	case "Container":
+		return len(fields(item, "default"))+len(fields(item, "max")) > 0
+	case "Pod":
+		return len(fields(item, "max")) > 0
+	}
+	return false
+}

@@ -16,7 +16,7 @@ var _ = add(Check{
 		Remediation: "Compare the selector with the labels of the pods that it is meant for, or delete the Service.",
 		References:  []string{serviceDocs},
 	},
-	Reads: []Kind{{"", "Service"}}, Pods: true, Absence: true,
+	Reads: []Kind{{"", "Service"}}, Pods: true, Absence: true, Local: true,
 	Judge: func(ix *Index, emit emitter) {
 		for _, s := range ix.services().all {
 			switch {
@@ -67,7 +67,7 @@ var _ = add(Check{
 		Remediation: "Set targetPort to the name of a port of the containers, or name that port in the containers.",
 		References:  []string{serviceDocs},
 	},
-	Reads: []Kind{{"", "Service"}}, Pods: true,
+	Reads: []Kind{{"", "Service"}}, Pods: true, Local: true,
 	Judge: func(ix *Index, emit emitter) {
 		type asked struct {
 			list           **workload
@@ -132,7 +132,7 @@ var _ = add(Check{
 		Remediation: "Take hostNetwork away from the pods; a Service or a Gateway publishes their ports.",
 		References:  []string{serviceDocs},
 	},
-	Reads: []Kind{{"", "Service"}}, Pods: true,
+	Reads: []Kind{{"", "Service"}}, Pods: true, Local: true,
 	Judge: func(ix *Index, emit emitter) {
 		for _, s := range ix.services().all {
 			if len(s.pods) == 0 {
@@ -188,7 +188,7 @@ var _ = add(Check{
 		Why:         "One flaw in it, used over the network, gives the node and from there most of the cluster.",
 		Remediation: "Take the privilege away from the pods, or put an unprivileged proxy in front and keep the Service inside the cluster.",
 	},
-	Reads: exposureReads(), Pods: true,
+	Reads: exposureReads(), Pods: true, Local: true,
 	Judge: func(ix *Index, emit emitter) {
 		for _, w := range ix.workloads().all {
 			ways := ix.edges().exposed[w]
@@ -310,11 +310,11 @@ var _ = add(Check{
 		Why:         "Such pages run commands, show credentials or the whole cluster, and they are searched for all the time; one weak password or missed update is enough.",
 		Remediation: "Make its Service ClusterIP and reach it by port-forward or through a route with authentication of its own.",
 	},
-	Reads: exposureReads(authKinds()...), Weight: authKinds(), Pods: true,
+	Reads: exposureReads(authKinds()...), Weight: authKinds(), Pods: true, Across: true,
 	Judge: func(ix *Index, emit emitter) {
 		for _, w := range ix.workloads().all {
 			for _, c := range w.containers {
-				name := console(c.image)
+				name := c.console
 				if name == "" {
 					continue
 				}

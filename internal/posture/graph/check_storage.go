@@ -20,7 +20,7 @@ var _ = add(Check{
 		Remediation: "Create the PersistentVolumeClaim, or name the one that was meant.",
 		References:  []string{volumeDocs},
 	},
-	Reads: []Kind{{"", "PersistentVolumeClaim"}}, Pods: true, Absence: true,
+	Reads: []Kind{{"", "PersistentVolumeClaim"}}, Pods: true, Absence: true, Local: true,
 	Judge: func(ix *Index, emit emitter) {
 		for _, w := range ix.workloads().all {
 			asked, bad := false, false
@@ -51,7 +51,7 @@ var _ = add(Check{
 		Remediation: "Make its StorageClass work, bind it with volumeName, or delete the claim.",
 		References:  []string{volumeDocs},
 	},
-	Reads: []Kind{{"", "PersistentVolumeClaim"}, {"", "PersistentVolume"}, {"storage.k8s.io", "StorageClass"}}, Pods: true, Absence: true,
+	Reads: []Kind{{"", "PersistentVolumeClaim"}, {"", "PersistentVolume"}, {"storage.k8s.io", "StorageClass"}}, Pods: true, Absence: true, Local: true,
 	Judge: func(ix *Index, emit emitter) {
 		waits := map[string]bool{}
 		for _, o := range ix.Kind("storage.k8s.io", "StorageClass") {
@@ -69,8 +69,10 @@ var _ = add(Check{
 			switch {
 			case phase == "Lost":
 				emit(o, fail("spec.volumeName", "its PersistentVolume "+text(content, "spec", "volumeName")+" is gone"))
-			case phase == "Bound" || !ix.Facts.Live && phase == "":
+			case phase == "Bound":
 				emit(o, pass())
+			case phase == "" && !ix.Facts.Live:
+				emit(o, skip("only a cluster says whether it has a volume"))
 			case waits[class] && !used[target{"PersistentVolumeClaim", space(o), o.Name}]:
 				emit(o, skip("StorageClass "+class+" waits for a pod that uses it"))
 			default:
@@ -87,12 +89,16 @@ var _ = add(Check{
 		Remediation: "Name a StorageClass that exists.",
 		References:  []string{volumeDocs},
 	},
-	Reads: []Kind{{"", "PersistentVolumeClaim"}, {"storage.k8s.io", "StorageClass"}, {"", "PersistentVolume"}}, Absence: true, Across: true,
+	Reads: []Kind{{"", "PersistentVolumeClaim"}, {"storage.k8s.io", "StorageClass"}, {"", "PersistentVolume"}}, Absence: true, Across: true, Local: true,
 	Judge: func(ix *Index, emit emitter) {
+		made := map[string]bool{} // the classes of volumes that somebody made by hand
+		for _, o := range ix.Kind("", "PersistentVolume") {
+			made[text(ix.content(o), "spec", "storageClassName")] = true
+		}
 		for _, o := range ix.Kind("", "PersistentVolumeClaim") {
 			content := ix.content(o)
 			class := text(content, "spec", "storageClassName")
-			if class == "" || text(content, "status", "phase") == "Bound" || text(content, "spec", "volumeName") != "" || ix.Find("storage.k8s.io", "StorageClass", "", class) != nil {
+			if class == "" || made[class] || text(content, "status", "phase") == "Bound" || text(content, "spec", "volumeName") != "" || ix.Find("storage.k8s.io", "StorageClass", "", class) != nil {
 				emit(o, pass())
 				continue
 			}
@@ -189,7 +195,7 @@ var _ = add(Check{
 		Remediation: "Give each its own claim, or mount the volume read-only in all but one.",
 		References:  []string{volumeDocs},
 	},
-	Reads: []Kind{{"", "PersistentVolumeClaim"}}, Pods: true,
+	Reads: []Kind{{"", "PersistentVolumeClaim"}}, Pods: true, Local: true,
 	Judge: func(ix *Index, emit emitter) {
 		type sharing struct {
 			users   []*workload
@@ -270,7 +276,7 @@ func (ix *Index) saved(namespace string) *inventory.Object {
 		return nil
 	}
 	for _, w := range crowd.pods {
-		if w.obj.Kind != "CronJob" {
+		if w.obj.Kind != "CronJob" || truth(ix.content(w.obj), "spec", "suspend") {
 			continue
 		}
 		for _, c := range w.containers {
@@ -296,7 +302,7 @@ var _ = add(Check{
 		Why:         "Whoever deletes or encrypts the volumes, or a mistake that does, takes the data for good.",
 		Remediation: "Add a schedule of Velero or of your storage for the namespace, keep it where the cluster cannot delete it, and try the restore.",
 	},
-	Reads: append(saverKinds(), Kind{"", "PersistentVolumeClaim"}), Pods: true, Absence: true, Across: true,
+	Reads: append(saverKinds(), Kind{"", "PersistentVolumeClaim"}), Pods: true, Absence: true, Across: true, Local: true,
 	Judge: func(ix *Index, emit emitter) {
 		known := map[string]*inventory.Object{}
 		for _, w := range ix.workloads().all {

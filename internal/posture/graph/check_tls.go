@@ -29,7 +29,7 @@ func (ix *Index) issued(t *terminal) bool {
 		return true
 	}
 	notes := labels(ix.content(t.by), "metadata", "annotations")
-	return notes["cert-manager.io/issuer"] != "" || notes["cert-manager.io/cluster-issuer"] != ""
+	return notes["cert-manager.io/issuer"] != "" || notes["cert-manager.io/cluster-issuer"] != "" || notes["kubernetes.io/tls-acme"] == "true"
 }
 
 var _ = add(Check{
@@ -94,7 +94,7 @@ var _ = add(Check{
 		Why:         "Clients refuse it, or somebody tells them not to verify, and then anybody in between can pose as the server.",
 		Remediation: "Renew the certificate, and have cert-manager or your issuer do it by itself a month before the end.",
 	},
-	Reads: []Kind{{"", "Secret"}},
+	Reads: []Kind{{"", "Secret"}}, Any: true,
 	Judge: perCertificate(func(ix *Index, s *secret) control.Result {
 		end := s.leaf.NotAfter.UTC().Format(time.DateOnly)
 		switch {
@@ -126,7 +126,7 @@ var _ = add(Check{
 		Why:         "A key that short can be computed from the certificate, and a signature that weak can be forged.",
 		Remediation: "Issue it anew with an RSA key of at least 2048 bits or an ECDSA P-256 key, signed with SHA-256.",
 	},
-	Reads: []Kind{{"", "Secret"}},
+	Reads: []Kind{{"", "Secret"}}, Any: true,
 	Judge: perCertificate(func(ix *Index, s *secret) control.Result {
 		if why := weak(s.leaf); why != "" {
 			return fail(s.field, "the certificate for "+hosts(s)+": "+why, ix.served(s)...)

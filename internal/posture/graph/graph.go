@@ -23,7 +23,8 @@ type Check struct {
 	// Weight are those of Reads that only change how much a fail matters, so that a
 	// pass stands where they could not be read.
 	Weight []Kind
-	// Any says that objects of every kind matter, as for what is used by nothing.
+	// Any says that objects of every kind matter, as for what is used by nothing or
+	// where Related names whatever uses something.
 	Any bool
 	// Absence says that a fail rests on something that was not found, so that it
 	// is unknown too where a kind could not be read.
@@ -31,10 +32,18 @@ type Check struct {
 	// Across says that objects of other namespaces matter for the verdict on an
 	// object. Without it only its own namespace has to be readable.
 	Across bool
+	// Local says that the verdict on an object rests only on objects of its own
+	// namespace (see home) and on those of the wide kinds. Judge is then given one
+	// namespace at a time and sees no more than that, so that a change in one
+	// namespace asks for no verdict anew in another. Where this is not certain it
+	// stays unset: that is slow, not wrong.
+	Local bool
 	// Judge gives the verdicts by emit, in any order, each on an object of the
 	// snapshot; an object that it is about and that passes gets VerdictPass. What
 	// is about the cluster as a whole has a nil object.
 	Judge func(ix *Index, emit func(*inventory.Object, control.Result))
+
+	bare func(ix *Index, emit emitter) // Judge as it was written
 }
 
 // Kind names a kind of object, of any version.
@@ -55,9 +64,11 @@ func add(c Check) int {
 	if slices.ContainsFunc(checks, func(o Check) bool { return o.ID == c.ID }) {
 		panic("two checks are named " + c.ID)
 	}
-	judge := c.Judge
+	c.bare = c.Judge
 	c.Judge = func(ix *Index, emit func(*inventory.Object, control.Result)) {
-		guard(&c, ix, judge, emit)
+		for _, place := range ix.Places(&c) {
+			guard(&c, ix.At(place), emit)
+		}
 	}
 	checks = append(checks, c)
 	return len(checks)
@@ -65,9 +76,10 @@ func add(c Check) int {
 
 type emitter = func(*inventory.Object, control.Result)
 
-// guard runs a check and turns what rests on kinds that could not be read into
-// unknown: no check can forget it.
-func guard(c *Check, ix *Index, judge func(*Index, emitter), emit emitter) {
+// guard runs a check in one place and turns what rests on kinds that could not be
+// read into unknown: no check can forget it. In a namespace it drops what is said
+// of objects of another, which is said there.
+func guard(c *Check, ix *Index, emit emitter) {
 	blind := map[string]string{} // by namespace; "" is the whole cluster
 	unread := func(namespace string) string {
 		if c.Across {
@@ -80,7 +92,10 @@ func guard(c *Check, ix *Index, judge func(*Index, emitter), emit emitter) {
 		}
 		return why
 	}
-	judge(ix, func(o *inventory.Object, r control.Result) {
+	c.bare(ix, func(o *inventory.Object, r control.Result) {
+		if o != nil && !ix.covers(o) {
+			return
+		}
 		namespace := ""
 		if o != nil {
 			namespace = o.Namespace
@@ -91,8 +106,11 @@ func guard(c *Check, ix *Index, judge func(*Index, emitter), emit emitter) {
 		}
 		emit(o, r)
 	})
-	if why := unread(""); why != "" {
-		emit(nil, control.Result{Verdict: bulwark.VerdictUnknown, Reason: why})
+	// Of the whole cluster it is said once.
+	if ix.whole == nil || ix.name == nowhere {
+		if why := unread(""); why != "" {
+			emit(nil, control.Result{Verdict: bulwark.VerdictUnknown, Reason: why})
+		}
 	}
 	for _, o := range ix.broken(c) {
 		emit(o, control.Result{Verdict: bulwark.VerdictUnknown, Reason: "its content cannot be decoded"})

@@ -116,7 +116,7 @@ func TestExamples(t *testing.T) {
 				t.Fatalf("every check has examples: %v", err)
 			}
 			total, cases := map[bulwark.Verdict]int{}, 0
-			want := map[string]string{}
+			want, done := map[string]string{}, map[string]bool{}
 			out := &txtar.Archive{Comment: archive.Comment}
 			for _, f := range archive.Files {
 				if name, ok := strings.CutSuffix(f.Name, ".want"); ok {
@@ -129,6 +129,10 @@ func TestExamples(t *testing.T) {
 					continue
 				}
 				cases++
+				if done[name] {
+					t.Errorf("two cases are named %s", name)
+				}
+				done[name] = true
 				lines, count := judge(c, read(t, string(f.Data)))
 				for v, n := range count {
 					total[v] += n

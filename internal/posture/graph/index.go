@@ -16,32 +16,60 @@ import (
 
 // Index is a Snapshot with what several checks look for, each made once, when it
 // is first asked for. It may be used by many goroutines.
+//
+// There is one for the whole cluster and, within it, a view of each namespace, which
+// has tables of its own. A check that is Local is given views.
 type Index struct {
+	// Snapshot is the whole cluster's, also in a view: objects are asked for with
+	// Kind, Find and Objects of the Index, never with those of the Snapshot.
 	*inventory.Snapshot
 	// Now is when certificates and releases are judged to have ended. At the zero
 	// time what depends on it is unknown.
 	Now time.Time
 
-	mu      sync.Mutex
-	failed  map[*inventory.Object]bool // whose content could not be decoded
-	byKind  map[Kind]map[string][]*inventory.Object
-	load    lazy[*load]
-	wants   lazy[map[target][]use]
-	servers lazy[*services]
-	ways    lazy[*ways]
-	rules   lazy[*policies]
-	grants  lazy[*rights.Book]
-	sealed  lazy[map[target]*secret]
-	locks   lazy[*locks]
-	parts   lazy[[]part]
-	brought lazy[map[target]bool]
-	tribes  lazy[*tribes]
-	kept    sync.Map // *inventory.Object → its content, of kinds that are asked for often
+	tables
+	shelf *shelf
+	// Of a view only: what it is a view of, the name and the objects of its
+	// namespace.
+	whole *Index
+	name  string
+	own   *place
+	// Of the whole only.
+	views  lazy[*views]
+	grants *lazy[*rights.Book]
+	roads  *lazy[*roads]
+	laws   *lazy[map[*inventory.Object][]*policy]
+}
+
+// tables are what was made of the objects of one namespace or, for the whole, put
+// together of all of those.
+type tables struct {
+	load    *lazy[*load]
+	wants   *lazy[map[target][]use]
+	servers *lazy[*services]
+	ways    *lazy[*ways]
+	rules   *lazy[*policies]
+	sealed  *lazy[map[target]*secret]
+	locks   *lazy[*locks]
+	parts   *lazy[[]part]
+	brought *lazy[map[target]bool]
+	tribes  *lazy[*tribes]
+	held    *lazy[[]*tenant]
+}
+
+func newTables() tables {
+	return tables{
+		load: &lazy[*load]{}, wants: &lazy[map[target][]use]{}, servers: &lazy[*services]{}, ways: &lazy[*ways]{}, rules: &lazy[*policies]{},
+		sealed: &lazy[map[target]*secret]{}, locks: &lazy[*locks]{}, parts: &lazy[[]part]{}, brought: &lazy[map[target]bool]{}, tribes: &lazy[*tribes]{}, held: &lazy[[]*tenant]{},
+	}
 }
 
 // NewIndex makes an Index. Set Now before it is used.
 func NewIndex(s *inventory.Snapshot) *Index {
-	return &Index{Snapshot: s, failed: map[*inventory.Object]bool{}, byKind: map[Kind]map[string][]*inventory.Object{}}
+	return &Index{
+		Snapshot: s, tables: newTables(), shelf: &shelf{failed: map[*inventory.Object]bool{}},
+		grants: &lazy[*rights.Book]{}, roads: &lazy[*roads]{}, laws: &lazy[map[*inventory.Object][]*policy]{},
+	}
 }
 
 // lazy is a value that is made when it is first asked for.
@@ -58,19 +86,17 @@ func (l *lazy[T]) get(build func() T) T {
 // content decodes an object; nil if that fails, which guard reports. Nobody
 // changes it.
 func (ix *Index) content(o *inventory.Object) map[string]any {
-	if known, ok := ix.kept.Load(o); ok {
-		c, _ := known.(map[string]any)
+	if c, ok := taken[map[string]any](ix.shelf, o); ok {
 		return c
 	}
 	c, err := o.Content()
 	if err != nil {
-		ix.mu.Lock()
-		ix.failed[o] = true
-		ix.mu.Unlock()
+		ix.shelf.fail(o)
 		return nil
 	}
-	if often(o) {
-		ix.kept.Store(o, c)
+	const small = 4096 // bytes; what is decoded takes several times that
+	if often(o) || ix.shelf.all && len(o.Raw()) <= small && !carries(o) {
+		put(ix.shelf, o, c)
 	}
 	return c
 }
@@ -90,11 +116,11 @@ func often(o *inventory.Object) bool {
 // broken gives the objects that a check reads and whose content could not be
 // decoded.
 func (ix *Index) broken(c *Check) []*inventory.Object {
-	ix.mu.Lock()
-	defer ix.mu.Unlock()
+	ix.shelf.mu.Lock()
+	defer ix.shelf.mu.Unlock()
 	var out []*inventory.Object
-	for o := range ix.failed {
-		if slices.Contains(c.Reads, Kind{o.Group(), o.Kind}) || c.Pods && carries(o) {
+	for o := range ix.shelf.failed {
+		if (slices.Contains(c.Reads, Kind{o.Group(), o.Kind}) || c.Pods && carries(o)) && ix.covers(o) {
 			out = append(out, o)
 		}
 	}
@@ -108,25 +134,19 @@ func (ix *Index) broken(c *Check) []*inventory.Object {
 // out, and then it lands in "default" as far as anybody can tell.
 func space(o *inventory.Object) string { return cmp.Or(o.Namespace, "default") }
 
-// in gives the objects of a kind in a namespace.
+// in gives the objects of a namespaced kind in a namespace.
 func (ix *Index) in(group, kind, namespace string) []*inventory.Object {
-	return ix.spaces(group, kind)[namespace]
-}
-
-// spaces gives the objects of a namespaced kind by namespace.
-func (ix *Index) spaces(group, kind string) map[string][]*inventory.Object {
-	ix.mu.Lock()
-	defer ix.mu.Unlock()
 	k := Kind{group, kind}
-	m, ok := ix.byKind[k]
-	if !ok {
-		m = map[string][]*inventory.Object{}
-		for _, o := range ix.Kind(group, kind) {
-			m[space(o)] = append(m[space(o)], o)
+	if ix.whole != nil && !wide()[k] {
+		if namespace != ix.name {
+			return nil
 		}
-		ix.byKind[k] = m
+		return ix.own.kinds[k]
 	}
-	return m
+	if v := ix.base().all().by[namespace]; v != nil {
+		return v.own.kinds[k]
+	}
+	return nil
 }
 
 // find gives an object of a namespaced kind, or nil.
@@ -147,6 +167,14 @@ type tribes struct {
 func (ix *Index) spaceSet() *tribes {
 	return ix.tribes.get(func() *tribes {
 		t := &tribes{labels: map[string]map[string]string{}}
+		if ix.whole == nil {
+			for _, v := range ix.all().list {
+				t.names = append(t.names, v.spaceSet().names...)
+				maps.Copy(t.labels, v.spaceSet().labels)
+			}
+			slices.Sort(t.names)
+			return t
+		}
 		put := func(name string, labels map[string]string) {
 			if t.labels[name] != nil {
 				return
@@ -191,7 +219,10 @@ func (ix *Index) namespaceObject(name string) *inventory.Object {
 }
 
 // system reports whether a namespace belongs to Kubernetes itself.
-func system(namespace string) bool { return strings.HasPrefix(namespace, "kube-") }
+// Other names that begin alike are anybody's to take.
+func system(namespace string) bool {
+	return slices.Contains([]string{"kube-system", "kube-public", "kube-node-lease"}, namespace)
+}
 
 // here says where something was looked for.
 func (ix *Index) here() string {

@@ -22,12 +22,24 @@ type policy struct {
 	ingress, egress bool
 	// bad says why the policy cannot be understood.
 	bad string
+	// nodes says that it is about the nodes themselves and not about pods.
+	nodes bool
 	// picks says that it selects somebody.
 	picks bool
 }
 
 // whole reports whether it selects all pods of where it holds.
-func (p *policy) whole() bool { return p.bad == "" && p.expr == nil && p.pods.everything() }
+func (p *policy) whole() bool {
+	return p.bad == "" && !p.nodes && p.expr == nil && p.pods.everything()
+}
+
+// holds reports whether it is in force in a namespace.
+func (p *policy) holds(ix *Index, namespace string) bool {
+	if p.namespace != "" {
+		return p.namespace == namespace
+	}
+	return p.spaces == nil || p.spaces(ix.namespaceLabels(namespace))
+}
 
 // policies are all network policies and whom they select.
 type policies struct {
@@ -56,27 +68,12 @@ func policyKinds() []Kind {
 	}
 }
 
-// networks gives all network policies.
-func (ix *Index) networks() *policies {
-	return ix.rules.get(func() *policies {
-		out := &policies{spaces: map[string][]*policy{}, in: map[*workload]*policy{}, out: map[*workload]*policy{}, murky: map[string]string{}}
-		known := map[string]*picked{}
-		for _, k := range policyKinds() {
-			for _, o := range ix.Kind(k.Group, k.Kind) {
-				if content := ix.content(o); content != nil {
-					for _, p := range readPolicies(o, content) {
-						ix.pick(out, p, known)
-					}
-				}
-			}
-		}
-		return out
-	})
-}
-
 // pick finds whom a policy selects. Those that select alike share what was known.
 func (ix *Index) pick(out *policies, p *policy, known map[string]*picked) {
 	out.all = append(out.all, p)
+	if p.nodes {
+		return
+	}
 	if p.bad != "" && out.murky[p.namespace] == "" {
 		out.murky[p.namespace] = p.obj.String() + " cannot be understood: " + p.bad
 	}
@@ -86,7 +83,7 @@ func (ix *Index) pick(out *policies, p *policy, known map[string]*picked) {
 	}
 	for _, name := range spaces {
 		crowd := ix.workloads().spaces[name]
-		if p.namespace == "" && p.spaces != nil && !p.spaces(ix.namespaceLabels(name)) {
+		if !p.holds(ix, name) {
 			continue
 		}
 		id := name + "\x00" + p.pods.id()
@@ -149,6 +146,7 @@ func (c *crowd) choose(p *policy, namespace string) []*workload {
 				l = map[string]string{}
 			}
 			l["projectcalico.org/namespace"], l["projectcalico.org/orchestrator"] = namespace, "k8s"
+			l["projectcalico.org/serviceaccount"] = w.account
 			if !p.expr(l) {
 				continue
 			}
@@ -191,19 +189,16 @@ func (p *policy) readKubernetes() {
 	p.egress = slices.Contains(types, "Egress") || len(types) == 0 && len(list(spec, "egress")) > 0
 }
 
-// readAdmin reads the policies of a cluster's administrator. They limit a
-// direction only if they refuse something in it.
+// readAdmin reads the policies of a cluster's administrator. They limit a direction
+// only if a rule refuses all in it: what refuses a few leaves the others open.
 func (p *policy) readAdmin() {
 	spec := fields(p.content, "spec")
-	refuses := func(direction string) bool {
-		for _, r := range list(spec, direction) {
-			if text(r, "action") == "Deny" {
-				return true
-			}
-		}
-		return false
+	refuses := func(direction, side string) bool {
+		return slices.ContainsFunc(list(spec, direction), func(r any) bool {
+			return text(r, "action") == "Deny" && len(list(r, "ports"))+len(list(r, "protocols")) == 0 && slices.ContainsFunc(list(r, side), everyone)
+		})
 	}
-	p.ingress, p.egress = refuses("ingress"), refuses("egress")
+	p.ingress, p.egress = refuses("ingress", "from"), refuses("egress", "to")
 	subject := fields(spec, "subject")
 	switch {
 	case at(subject, "namespaces") != nil:
@@ -216,6 +211,18 @@ func (p *policy) readAdmin() {
 	default:
 		p.bad = "it has no subject"
 	}
+}
+
+// everyone reports whether a peer of an administrator's policy is all pods or all
+// addresses.
+func everyone(peer any) bool {
+	all := func(path ...string) bool {
+		given := at(peer, path...)
+		s := parseSelector(given, nil)
+		return given != nil && s.everything()
+	}
+	return all("namespaces") || all("pods", "namespaceSelector") && all("pods", "podSelector") ||
+		slices.ContainsFunc(texts(peer, "networks"), func(n string) bool { return n == "0.0.0.0/0" || n == "::/0" })
 }
 
 func (p *policy) readCalico() {
@@ -239,14 +246,27 @@ func (p *policy) readCalico() {
 	}
 	if p.obj.Kind == "NetworkPolicy" {
 		p.namespace = space(p.obj)
-	} else if text(spec, "namespaceSelector") != "" {
-		p.spaces = read("namespaceSelector")
+		return
+	}
+	spaces := strings.TrimSpace(text(spec, "namespaceSelector"))
+	// These are only for the addresses of nodes.
+	p.nodes = truth(spec, "doNotTrack") || truth(spec, "preDNAT") || spaces == "global()"
+	if spaces == "" {
+		return
+	}
+	if fits := read("namespaceSelector"); fits != nil {
+		p.spaces = func(labels map[string]string) bool {
+			l := map[string]string{"projectcalico.org/name": labels["kubernetes.io/metadata.name"]}
+			maps.Copy(l, labels)
+			return fits(l)
+		}
 	}
 }
 
 const (
 	ciliumSpace  = "io.kubernetes.pod.namespace"
 	ciliumLabels = "io.cilium.k8s.namespace.labels."
+	ciliumOwn    = "io.cilium.k8s.policy." // labels that Cilium makes: serviceaccount, cluster
 )
 
 // ciliumKey takes the source off a Cilium label: "k8s:app" and "any:app" mean the
@@ -267,16 +287,20 @@ func readCilium(o *inventory.Object, content map[string]any) []*policy {
 			p.namespace = space(o)
 		}
 		given := at(spec, "endpointSelector")
-		if given == nil {
-			p.bad = "it selects nodes, not pods"
-		} else {
+		switch {
+		case given != nil:
 			p.splitCilium(parseSelector(given, ciliumKey))
+		case at(spec, "nodeSelector") != nil:
+			p.nodes = true
+		default:
+			p.bad = "it has no selector"
 		}
 		limits := func(direction string) bool {
 			if on, ok := at(spec, "enableDefaultDeny", direction).(bool); ok {
 				return on
 			}
-			return at(spec, direction) != nil || at(spec, direction+"Deny") != nil
+			// One empty rule refuses all. A list without rules does nothing.
+			return len(list(spec, direction)) > 0 || len(list(spec, direction+"Deny")) > 0
 		}
 		p.ingress, p.egress = limits("ingress"), limits("egress")
 		p.note()
@@ -289,8 +313,11 @@ func readCilium(o *inventory.Object, content map[string]any) []*policy {
 // of pods.
 func (p *policy) splitCilium(s selector) {
 	var spaces selector
+	p.pods.bad = s.bad
 	for _, n := range s.needs {
 		switch {
+		case strings.HasPrefix(n.key, ciliumOwn):
+			p.pods.bad = "it selects by " + n.key + ", which is not resolved here"
 		case n.key == ciliumSpace:
 			n.key = "kubernetes.io/metadata.name"
 			spaces.needs = append(spaces.needs, n)
@@ -301,7 +328,6 @@ func (p *policy) splitCilium(s selector) {
 			p.pods.needs = append(p.pods.needs, n)
 		}
 	}
-	p.pods.bad = s.bad
 	if len(spaces.needs) > 0 {
 		p.spaces = spaces.matches
 	}

@@ -26,7 +26,7 @@ func workloadWriters() []rights.Ask {
 	write := []string{"create", "update", "patch"}
 	return []rights.Ask{
 		{Verbs: []string{"create"}, Resources: []string{"pods"}},
-		{Verbs: write, Resources: []string{"replicationcontrollers"}},
+		{Verbs: write, Resources: []string{"replicationcontrollers"}, Named: true},
 		{Verbs: write, Group: "apps", Resources: []string{"deployments", "daemonsets", "statefulsets", "replicasets"}, Named: true},
 		{Verbs: write, Group: "batch", Resources: []string{"jobs", "cronjobs"}, Named: true},
 	}
@@ -68,6 +68,10 @@ func powers() []power {
 			fix:   "Take the verb impersonate away, or limit it to named users with resourceNames.",
 			asks: []rights.Ask{
 				{Verbs: []string{"impersonate"}, Resources: []string{"users", "groups", "serviceaccounts"}, Named: true},
+				// Since 1.36 there are verbs for each sort of user, which impersonate-on limits.
+				{Verbs: []string{"impersonate:user-info"}, Group: "authentication.k8s.io", Resources: []string{"users"}, Named: true},
+				{Verbs: []string{"impersonate:serviceaccount"}, Group: "authentication.k8s.io", Resources: []string{"serviceaccounts"}, Named: true},
+				{Verbs: []string{"impersonate:arbitrary-node", "impersonate:associated-node"}, Group: "authentication.k8s.io", Resources: []string{"nodes"}, Named: true},
 			},
 		},
 		{
@@ -152,6 +156,15 @@ type tenant struct {
 // tenants calls visit for each workload with what its ServiceAccount may do;
 // each ServiceAccount is resolved once.
 func (ix *Index) tenants(visit func(w *workload, t *tenant)) {
+	held := ix.held.get(ix.findTenants)
+	for i, w := range ix.workloads().all {
+		visit(w, held[i])
+	}
+}
+
+// findTenants gives that of each workload.
+func (ix *Index) findTenants() []*tenant {
+	out := make([]*tenant, 0, len(ix.workloads().all))
 	known := map[target]*tenant{}
 	for _, w := range ix.workloads().all {
 		id := target{"ServiceAccount", w.namespace, w.account}
@@ -159,12 +172,27 @@ func (ix *Index) tenants(visit func(w *workload, t *tenant)) {
 		if t == nil {
 			t = &tenant{account: id, grants: ix.book().ServiceAccount(w.namespace, w.account)}
 			if t.object = ix.find("", "ServiceAccount", w.namespace, w.account); t.object != nil {
-				t.content = ix.content(t.object)
+				// All else of it would be held until the end.
+				const token = "automountServiceAccountToken"
+				t.content = map[string]any{token: ix.content(t.object)[token]}
 			}
 			known[id] = t
 		}
-		visit(w, t)
+		out = append(out, t)
 	}
+	return out
+}
+
+// tokenless says why the pods may be without a token after all, or "": what turns
+// that off stands in a ServiceAccount that could not be read.
+func (ix *Index) tokenless(w *workload, t *tenant) string {
+	if t.object != nil || w.saysToken() {
+		return ""
+	}
+	if why := ix.Unread("", "ServiceAccount", w.namespace); why != "" {
+		return "ServiceAccount " + w.account + " could not be read: " + why
+	}
+	return ""
 }
 
 // judgePower makes the judgement of one power.
@@ -192,6 +220,8 @@ func judgePower(p power) func(*Index, emitter) {
 				emit(w.obj, skip("its ServiceAccount may do everything, which another control reports"))
 			case !w.holdsToken(t.content):
 				emit(w.obj, skip("its pods get no token of ServiceAccount "+w.account))
+			case ix.tokenless(w, t) != "":
+				emit(w.obj, unknown(ix.tokenless(w, t)))
 			default:
 				emit(w.obj, p.result(ix, w, &a.grant))
 			}
@@ -201,7 +231,7 @@ func judgePower(p power) func(*Index, emitter) {
 
 func (p *power) result(ix *Index, w *workload, g *rights.Grant) control.Result {
 	severity := p.severity
-	if g.Namespace != "" && !system(g.Namespace) || len(g.Rule.ResourceNames) > 0 {
+	if g.Namespace != "" && !system(g.Namespace) || g.Named {
 		severity--
 	}
 	message := "ServiceAccount " + w.namespace + "/" + w.account + " can " + p.words + ": " + g.Text()

@@ -16,17 +16,18 @@ func rbacKinds() []Kind {
 
 // book gives all of RBAC, resolved.
 func (ix *Index) book() *rights.Book {
+	ix = ix.base()
 	return ix.grants.get(func() *rights.Book {
 		var roles []rights.Role
 		var bindings []rights.Binding
 		for _, kind := range []string{"Role", "ClusterRole"} {
 			for _, o := range ix.Kind(rbacGroup, kind) {
-				roles = append(roles, readRole(o, ix.content(o)))
+				roles = append(roles, *keep(ix, o, func() *rights.Role { r := readRole(o, ix.content(o)); return &r }))
 			}
 		}
 		for _, kind := range []string{"RoleBinding", "ClusterRoleBinding"} {
 			for _, o := range ix.Kind(rbacGroup, kind) {
-				bindings = append(bindings, readBinding(o, ix.content(o)))
+				bindings = append(bindings, *keep(ix, o, func() *rights.Binding { b := readBinding(o, ix.content(o)); return &b }))
 			}
 		}
 		return rights.New(roles, bindings, ix.Facts.Live)
@@ -43,7 +44,7 @@ func readRole(o *inventory.Object, content map[string]any) rights.Role {
 	for _, e := range list(content, "rules") {
 		r.Rules = append(r.Rules, rbacv1.PolicyRule{
 			Verbs: texts(e, "verbs"), APIGroups: texts(e, "apiGroups"), Resources: texts(e, "resources"),
-			ResourceNames: texts(e, "resourceNames"), NonResourceURLs: texts(e, "nonResourceURLs"),
+			ResourceNames: names(e, "resourceNames"), NonResourceURLs: texts(e, "nonResourceURLs"),
 		})
 	}
 	if rule := fields(content, "aggregationRule"); rule != nil {
@@ -59,6 +60,17 @@ func readRole(o *inventory.Object, content map[string]any) rights.Role {
 		}
 	}
 	return r
+}
+
+// names reads a list of names in which null is "", as an API server takes it.
+func names(v any, field string) []string {
+	var out []string
+	for _, e := range list(v, field) {
+		if s, ok := e.(string); ok || e == nil {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 func readBinding(o *inventory.Object, content map[string]any) rights.Binding {

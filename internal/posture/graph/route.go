@@ -42,12 +42,19 @@ type match struct {
 type backend struct {
 	group, kind, namespace, name, field string
 	port                                any
+	filters                             []any
+}
+
+// roads are all routes.
+type roads struct {
+	routes []*route
+	byObj  map[*inventory.Object]*route
+	into   map[string][]*route // by the namespaces of the Services that they lead to
 }
 
 // ways are all routes and what can be reached through them from outside.
 type ways struct {
-	routes  []*route
-	byObj   map[*inventory.Object]*route
+	*roads
 	exposed map[*workload][]exposure
 }
 
@@ -73,17 +80,54 @@ func routeKinds() []Kind {
 	}
 }
 
-// edges gives all routes and exposures.
-func (ix *Index) edges() *ways {
-	return ix.ways.get(func() *ways {
-		out := &ways{byObj: map[*inventory.Object]*route{}, exposed: map[*workload][]exposure{}}
+func (b *backend) isService() bool { return b.kind == "Service" && b.group == "" }
+
+// allRoutes gives those of the whole cluster.
+func (ix *Index) allRoutes() *roads {
+	ix = ix.base()
+	return ix.roads.get(func() *roads {
+		out := &roads{byObj: map[*inventory.Object]*route{}, into: map[string][]*route{}}
 		for _, k := range routeKinds() {
 			for _, o := range ix.Kind(k.Group, k.Kind) {
-				if content := ix.content(o); content != nil {
-					r := readRoute(o, content)
-					out.routes, out.byObj[o] = append(out.routes, r), r
+				r := keep(ix, o, func() *route {
+					if content := ix.content(o); content != nil {
+						return readRoute(o, content)
+					}
+					return nil
+				})
+				if r == nil {
+					continue
+				}
+				out.routes, out.byObj[o] = append(out.routes, r), r
+				for name := range r.spaces() {
+					out.into[name] = append(out.into[name], r)
 				}
 			}
+		}
+		return out
+	})
+}
+
+// spaces gives the namespaces of the Services that a route leads to.
+func (r *route) spaces() map[string]bool {
+	out := map[string]bool{}
+	for _, rule := range r.rules {
+		for _, b := range rule.backends {
+			if b.isService() {
+				out[b.namespace] = true
+			}
+		}
+	}
+	return out
+}
+
+// edges gives all routes, and the exposures of the workloads that are here.
+func (ix *Index) edges() *ways {
+	return ix.ways.get(func() *ways {
+		out := &ways{roads: ix.allRoutes(), exposed: map[*workload][]exposure{}}
+		if ix.whole == nil {
+			out.exposed = joined(ix, func(v *Index) map[*workload][]exposure { return v.edges().exposed })
+			return out
 		}
 		type pair struct {
 			by *inventory.Object
@@ -110,10 +154,10 @@ func (ix *Index) edges() *ways {
 				expose(s, s.obj)
 			}
 		}
-		for _, r := range out.routes {
+		for _, r := range out.into[ix.name] {
 			for _, rule := range r.rules {
 				for _, b := range rule.backends {
-					if b.kind == "Service" && b.group == "" {
+					if b.isService() {
 						expose(ix.service(b.namespace, b.name), r.obj)
 					}
 				}
@@ -130,9 +174,14 @@ func readRoute(o *inventory.Object, content map[string]any) *route {
 		r.readIngress(content)
 	case "Route":
 		r.hosts = []string{text(content, "spec", "host")}
-		r.rules = []routeRule{{field: "spec", backends: []backend{{
-			"", "Service", r.namespace, text(content, "spec", "to", "name"), "spec.to.name", portOf(content, "spec", "port", "targetPort"),
-		}}}}
+		to := func(v any, field string) backend {
+			return backend{kind: "Service", namespace: r.namespace, name: text(v, "name"), field: field + ".name", port: portOf(content, "spec", "port", "targetPort")}
+		}
+		rule := routeRule{field: "spec", backends: []backend{to(at(content, "spec", "to"), "spec.to")}}
+		for i, v := range list(content, "spec", "alternateBackends") {
+			rule.backends = append(rule.backends, to(v, item("spec.alternateBackends", i)))
+		}
+		r.rules = []routeRule{rule}
 	default:
 		r.readGateway(content)
 	}
@@ -148,7 +197,7 @@ func (r *route) ingressBackend(v any, field string) []backend {
 	if port == nil {
 		port = portOf(v, "service", "port", "name")
 	}
-	return []backend{{"", "Service", r.namespace, name, field + ".service", port}}
+	return []backend{{kind: "Service", namespace: r.namespace, name: name, field: field + ".service", port: port}}
 }
 
 func (r *route) readIngress(content map[string]any) {
@@ -182,11 +231,10 @@ func (r *route) readGateway(content map[string]any) {
 		field := item("spec.rules", i)
 		rule := routeRule{name: text(e, "name"), field: field, filters: list(e, "filters")}
 		for j, b := range list(e, "backendRefs") {
-			rule.filters = append(rule.filters, list(b, "filters")...)
 			rule.backends = append(rule.backends, backend{
 				group: text(b, "group"), kind: cmp.Or(text(b, "kind"), "Service"),
 				namespace: cmp.Or(text(b, "namespace"), r.namespace), name: text(b, "name"),
-				field: item(field+".backendRefs", j), port: portOf(b, "port"),
+				field: item(field+".backendRefs", j), port: portOf(b, "port"), filters: list(b, "filters"),
 			})
 		}
 		matches := list(e, "matches")

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"bulwark.dev/bulwark/internal/cluster/inventory"
 	"bulwark.dev/bulwark/internal/cluster/inventory/redact"
@@ -31,10 +32,19 @@ type secret struct {
 // secrets gives all Secrets by name.
 func (ix *Index) secrets() map[target]*secret {
 	return ix.sealed.get(func() map[target]*secret {
+		if ix.whole == nil {
+			return joined(ix, (*Index).secrets)
+		}
 		out := map[target]*secret{}
 		for _, o := range ix.Kind("", "Secret") {
-			if content := ix.content(o); content != nil {
-				out[target{"Secret", space(o), o.Name}] = readSecret(o, content)
+			s := keep(ix, o, func() *secret {
+				if content := ix.content(o); content != nil {
+					return readSecret(o, content)
+				}
+				return nil
+			})
+			if s != nil {
+				out[target{"Secret", space(o), o.Name}] = s
 			}
 		}
 		return out
@@ -43,12 +53,13 @@ func (ix *Index) secrets() map[target]*secret {
 
 func readSecret(o *inventory.Object, content map[string]any) *secret {
 	s := &secret{
-		obj: o, namespace: space(o), kind: cmp.Or(text(content, "type"), "Opaque"),
-		account: text(content, "metadata", "annotations", "kubernetes.io/service-account.name"),
+		// Copies, so that no value of the Secret is held.
+		obj: o, namespace: space(o), kind: strings.Clone(cmp.Or(text(content, "type"), "Opaque")),
+		account: strings.Clone(text(content, "metadata", "annotations", "kubernetes.io/service-account.name")),
 	}
 	for _, f := range []string{"data", "stringData"} {
 		for k := range fields(content, f) {
-			s.keys = append(s.keys, k)
+			s.keys = append(s.keys, strings.Clone(k))
 		}
 	}
 	slices.Sort(s.keys)

@@ -49,7 +49,8 @@ func tag(image string) string {
 	return ""
 }
 
-// components gives all components that can be seen.
+// components gives all components that can be seen; a view has only those in its
+// pods.
 func (ix *Index) components() []part {
 	return ix.parts.get(func() []part {
 		var out []part
@@ -61,20 +62,19 @@ func (ix *Index) components() []part {
 			p.version = v
 			out = append(out, p)
 		}
-		if ix.Facts.Version != "" {
-			put(part{name: "kube-apiserver", text: ix.Facts.Version})
-		}
-		for _, o := range ix.Kind("", "Node") {
-			info := fields(ix.content(o), "status", "nodeInfo")
-			os := text(info, "operatingSystem")
-			for _, f := range [][2]string{{"kubeletVersion", "kubelet"}, {"kubeProxyVersion", "kube-proxy"}} {
-				if v := text(info, f[0]); v != "" {
-					put(part{name: f[1], text: v, obj: o, field: "status.nodeInfo." + f[0], os: os})
+		if ix.whole == nil {
+			if ix.Facts.Version != "" {
+				put(part{name: "kube-apiserver", text: ix.Facts.Version})
+			}
+			for _, o := range ix.Kind("", "Node") {
+				for _, p := range keep(ix, o, func() []part { return nodeParts(o, ix.content(o)) }) {
+					put(p)
 				}
 			}
-			if engine, v, ok := strings.Cut(text(info, "containerRuntimeVersion"), "://"); ok && engine == "containerd" {
-				put(part{name: engine, text: v, obj: o, field: "status.nodeInfo.containerRuntimeVersion", os: os})
+			for _, v := range ix.all().list {
+				out = append(out, v.components()...)
 			}
+			return out
 		}
 		for _, w := range ix.workloads().all {
 			for _, c := range w.containers {
@@ -85,6 +85,21 @@ func (ix *Index) components() []part {
 		}
 		return out
 	})
+}
+
+func nodeParts(o *inventory.Object, content map[string]any) []part {
+	var out []part
+	info := fields(content, "status", "nodeInfo")
+	os := text(info, "operatingSystem")
+	for _, f := range [][2]string{{"kubeletVersion", "kubelet"}, {"kubeProxyVersion", "kube-proxy"}} {
+		if v := text(info, f[0]); v != "" {
+			out = append(out, part{name: f[1], text: v, obj: o, field: "status.nodeInfo." + f[0], os: os})
+		}
+	}
+	if engine, v, ok := strings.Cut(text(info, "containerRuntimeVersion"), "://"); ok && engine == "containerd" {
+		out = append(out, part{name: engine, text: v, obj: o, field: "status.nodeInfo.containerRuntimeVersion", os: os})
+	}
+	return out
 }
 
 // shipped gives what is known of releases; it is decoded once.

@@ -18,6 +18,7 @@ type workload struct {
 	obj       *inventory.Object
 	namespace string
 	path      string // of the pod specification
+	meta      string // path of the pods' metadata, "" where they have none
 	labels    map[string]string
 	notes     map[string]string // annotations of the pods
 	replicas  int64             // -1 where that is no question, as for a DaemonSet
@@ -35,6 +36,7 @@ type workload struct {
 
 type container struct {
 	name, path, image string
+	console           string // the administration page that the image has, see console
 	args              []string
 	privileged        bool
 	ports             []port
@@ -71,9 +73,9 @@ func (w *workload) ref() bulwark.ObjectRef { return w.obj.ObjectRef }
 
 // load is all workloads, and how to find them by label.
 type load struct {
-	all    []*workload
+	all    []*workload // by namespace, and there what was made by others last
 	spaces map[string]*crowd
-	byObj  map[*inventory.Object][]*workload
+	byObj  map[*inventory.Object][]*workload // of a view only
 }
 
 // crowd is the workloads of one namespace.
@@ -128,7 +130,19 @@ func (c *crowd) picks(s *selector) bool {
 	return c != nil && s.bad == "" && slices.ContainsFunc(c.narrow(s), func(w *workload) bool { return s.matches(w.labels) })
 }
 
-func (ix *Index) workloads() *load { return ix.load.get(ix.buildLoad) }
+func (ix *Index) workloads() *load {
+	return ix.load.get(func() *load {
+		if ix.whole != nil {
+			return ix.buildLoad()
+		}
+		l := &load{spaces: map[string]*crowd{}}
+		for _, v := range ix.all().list {
+			l.all = append(l.all, v.workloads().all...)
+			maps.Copy(l.spaces, v.workloads().spaces)
+		}
+		return l
+	})
+}
 
 // carries reports whether an object may have a pod template, without decoding it.
 // A key can be written with escapes, so any escape makes it worth a look.
@@ -136,8 +150,9 @@ func carries(o *inventory.Object) bool {
 	return bytes.Contains(o.Raw(), []byte(`"containers"`)) || bytes.Contains(o.Raw(), []byte(`\u`))
 }
 
-// families finds the objects with pod templates and which of them another one has
-// made: roots maps each of the latter to the first of its line.
+// families finds the objects with pod templates and which of them another one of
+// their namespace has made, which is where owners are: roots maps each of the latter
+// to the first of its line.
 func (ix *Index) families() (tops, made []*inventory.Object, roots map[*inventory.Object]*inventory.Object) {
 	maker := map[string]*inventory.Object{}
 	var all []*inventory.Object
@@ -175,12 +190,13 @@ func (ix *Index) families() (tops, made []*inventory.Object, roots map[*inventor
 func (ix *Index) buildLoad() *load {
 	l := &load{spaces: map[string]*crowd{}, byObj: map[*inventory.Object][]*workload{}}
 	tops, made, roots := ix.families()
-	for _, some := range ix.readAll(tops, func(*inventory.Object) bool { return true }) {
+	pool := newWords()
+	for _, some := range ix.readAll(tops, pool, func(*inventory.Object) bool { return true }) {
 		l.put(some)
 	}
 	// What looks like its maker says is judged there. All else stands for itself:
 	// an owner that is made up hides nothing.
-	rest := ix.readAll(made, func(o *inventory.Object) bool { return !alike(o, l.byObj[roots[o]]) })
+	rest := ix.readAll(made, pool, func(o *inventory.Object) bool { return !ix.alike(o, l.byObj[roots[o]]) })
 	for _, some := range rest {
 		l.put(some)
 	}
@@ -189,7 +205,7 @@ func (ix *Index) buildLoad() *load {
 
 // readAll reads the objects that are wanted, in order, on all processors: decoding
 // is most of the time that all checks take together.
-func (ix *Index) readAll(all []*inventory.Object, wanted func(*inventory.Object) bool) [][]*workload {
+func (ix *Index) readAll(all []*inventory.Object, pool *words, wanted func(*inventory.Object) bool) [][]*workload {
 	out := make([][]*workload, len(all))
 	var wait sync.WaitGroup
 	lanes := runtime.GOMAXPROCS(0)
@@ -197,7 +213,7 @@ func (ix *Index) readAll(all []*inventory.Object, wanted func(*inventory.Object)
 		wait.Go(func() {
 			for i := lane; i < len(all); i += lanes {
 				if wanted(all[i]) {
-					out[i] = ix.readWorkloads(all[i])
+					out[i] = ix.readWorkloads(all[i], pool)
 				}
 			}
 		})
@@ -222,21 +238,25 @@ func (l *load) put(some []*workload) {
 	}
 }
 
-func (ix *Index) readWorkloads(o *inventory.Object) []*workload {
-	content := ix.content(o)
-	if content == nil {
-		return nil
-	}
-	var out []*workload
-	for _, t := range inventory.PodTemplates(content) {
-		out = append(out, readWorkload(o, content, &t))
-	}
-	return out
+func (ix *Index) readWorkloads(o *inventory.Object, pool *words) []*workload {
+	return keep(ix, o, func() []*workload {
+		content := ix.content(o)
+		if content == nil {
+			return nil
+		}
+		var out []*workload
+		for _, t := range inventory.PodTemplates(content) {
+			w := readWorkload(o, content, &t)
+			w.detach(pool)
+			out = append(out, w)
+		}
+		return out
+	})
 }
 
 func readWorkload(o *inventory.Object, content map[string]any, t *inventory.PodTemplate) *workload {
 	w := &workload{
-		obj: o, namespace: space(o), path: t.Path, replicas: -1,
+		obj: o, namespace: space(o), path: t.Path, meta: t.MetadataPath, replicas: -1,
 		labels: labels(t.Metadata, "labels"), notes: labels(t.Metadata, "annotations"),
 		account: cmp.Or(text(t.Spec, "serviceAccountName"), text(t.Spec, "serviceAccount"), "default"),
 		hostNet: truth(t.Spec, "hostNetwork"), hostPID: truth(t.Spec, "hostPID"), hostIPC: truth(t.Spec, "hostIPC"),
@@ -271,6 +291,7 @@ func (w *workload) readContainers(t *inventory.PodTemplate) {
 	for _, c := range t.Containers() {
 		one := container{
 			name: text(c.Spec, "name"), path: c.Path, image: text(c.Spec, "image"),
+			console:    console(text(c.Spec, "image")),
 			args:       append(texts(c.Spec, "command"), texts(c.Spec, "args")...),
 			privileged: truth(c.Spec, "securityContext", "privileged"),
 			limits:     len(fields(c.Spec, "resources")) > 0,
@@ -337,10 +358,8 @@ func (w *workload) readVolumes(t *inventory.PodTemplate) {
 // holdsToken reports whether the pods are given a token of their ServiceAccount.
 // account is the ServiceAccount's content, nil where it is not there.
 func (w *workload) holdsToken(account map[string]any) bool {
-	for _, v := range w.volumes {
-		if v.projected {
-			return true
-		}
+	if w.projectsToken() {
+		return true
 	}
 	if w.token != nil {
 		return *w.token
@@ -349,4 +368,12 @@ func (w *workload) holdsToken(account map[string]any) bool {
 		return b
 	}
 	return true
+}
+
+// saysToken reports whether the pods say themselves if they are given a token.
+func (w *workload) saysToken() bool { return w.token != nil || w.projectsToken() }
+
+// projectsToken reports whether a volume of the pods holds a token.
+func (w *workload) projectsToken() bool {
+	return slices.ContainsFunc(w.volumes, func(v volume) bool { return v.projected })
 }

@@ -78,36 +78,47 @@ type finder struct {
 	unseen string
 }
 
-// add tells of what was found in a text, each kind once. what begins the message:
-// `key "a"`.
+// add tells of what was found in a text, each kind once, where it is worst. what
+// begins the message: `key "a"`.
 func (f *finder) add(hits []hit, text, path, container, what string) {
-	told := map[string]bool{}
+	told := map[string]int{}
 	for _, h := range hits {
-		if told[h.kind] || len(f.out) >= most {
+		at, again := told[h.kind]
+		switch {
+		case again && h.severity <= f.out[at].Severity:
 			continue
+		case !again && len(f.out) >= most:
+			continue
+		case !again:
+			at = len(f.out)
+			f.out = append(f.out, control.Result{})
 		}
-		told[h.kind] = true
+		told[h.kind] = at
 		where := ""
 		if h.at >= 0 && strings.Contains(text, "\n") {
 			where = fmt.Sprintf(", line %d", line(text, h.at))
 		}
-		f.out = append(f.out, control.Result{
+		f.out[at] = control.Result{
 			Verdict: bulwark.VerdictFail, Field: path, Container: container, Severity: h.severity,
 			Message: fmt.Sprintf("%s holds %s (%d characters%s)", what, h.kind, h.length, where),
 			Key:     container + " " + what + " " + h.kind,
-		})
+		}
 	}
 }
 
 // search gives the credentials in a text that stands under a name.
-func search(name, text string) []hit {
+func search(name, text string) []hit { return searchIn(&source{text: text}, name, true) }
+
+// searchIn is search; unwrap says that the text may be base64 of another.
+func searchIn(s *source, name string, unwrap bool) []hit {
+	text := s.text
 	if len(text) < 2 {
 		return nil
 	}
-	hits := known.find(text)
+	hits := known.find(s)
 	if len(hits) == 0 {
-		if inner, ok := wrapped(text); ok {
-			for _, h := range known.find(inner) {
+		if inner, ok := wrapped(text); ok && unwrap {
+			for _, h := range searchIn(&source{text: inner}, "", false) {
 				h.kind += " in base64"
 				h.at = -1 // its line there is none here
 				hits = append(hits, h)
@@ -118,7 +129,7 @@ func search(name, text string) []hit {
 		}
 		single := strings.TrimSpace(text)
 		if len(single) <= maxPart && !strings.Contains(single, "\n") {
-			if secret, password := secretName(name); secret {
+			if secret, password := secretName(name); secret && !strings.EqualFold(single, name) {
 				if kind, severity, ok := named(single, password, false); ok {
 					return []hit{{kind, severity, 0, len(text), len(single)}}
 				}
@@ -128,7 +139,7 @@ func search(name, text string) []hit {
 			}
 		}
 	}
-	if p := pairs(text, hits); len(p) > 0 {
+	if p := pairs(s, hits); len(p) > 0 {
 		hits = append(hits, p...)
 	}
 	return hits

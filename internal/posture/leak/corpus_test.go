@@ -62,6 +62,9 @@ func TestPlaces(t *testing.T) {
 		{"key store", "credential-in-configmap", "binaryData.store", "", map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "a"}, "binaryData": map[string]any{"store": b64("\xfe\xed\xfe\xed\x00\x00")}}},
 		{"environment", "credential-in-environment", "spec.containers[0].env[1].value", "app", pod(container(map[string]any{"env": []any{map[string]any{"name": "A", "valueFrom": map[string]any{"secretKeyRef": map[string]any{"name": "PASSWORD", "key": "password"}}}, map[string]any{"name": "B", "value": key}}}))},
 		{"command", "credential-in-command", "spec.containers[0].args[1]", "app", pod(container(map[string]any{"args": []any{"--password", "Tr0ub4dor3"}}))},
+		{"flag in the command", "credential-in-command", "spec.containers[0].args[0]", "app", pod(container(map[string]any{"command": []any{"app", "--password"}, "args": []any{"Tr0ub4dor3"}}))},
+		{"curl", "credential-in-command", "spec.containers[0].command[2]", "app", pod(container(map[string]any{"command": []any{"/usr/bin/curl", "-u", "shop:tr0ub4dor"}}))},
+		{"mysql", "credential-in-command", "spec.containers[0].args[0]", "app", pod(container(map[string]any{"command": []any{"mysqladmin"}, "args": []any{"-ptr0ub4dor"}}))},
 		{"annotation", "credential-in-annotation", `metadata.annotations["shop.example/token"]`, "", map[string]any{"apiVersion": "v1", "kind": "Service", "metadata": map[string]any{"name": "a", "annotations": map[string]any{"shop.example/token": key}}}},
 		{"template annotation", "credential-in-annotation", `spec.template.metadata.annotations["shop.example/token"]`, "", map[string]any{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": map[string]any{"name": "a"}, "spec": map[string]any{"template": map[string]any{"metadata": map[string]any{"annotations": map[string]any{"shop.example/token": key}}, "spec": map[string]any{"containers": []any{container(nil)}}}}}},
 		{"custom resource", "credential-in-object", "spec.db.password", "", map[string]any{"apiVersion": "shop.example/v1", "kind": "Database", "metadata": map[string]any{"name": "a"}, "spec": map[string]any{"db": map[string]any{"password": "Tr0ub4dor&3"}}}},
@@ -140,6 +143,48 @@ func TestUnseen(t *testing.T) {
 	}
 }
 
+// What is as deep as is looked is found, and what is deeper is unknown.
+func TestDeepest(t *testing.T) {
+	t.Parallel()
+	for n := deepest - 2; n < deepest+5; n++ {
+		v := any("Tr0ub4dor&3")
+		for range n {
+			v = map[string]any{"password": v}
+		}
+		results, _ := judge(t, subject(t, map[string]any{"apiVersion": "shop.example/v1", "kind": "Thing", "metadata": map[string]any{"name": "a"}, "spec": v}))
+		want := bulwark.VerdictFail
+		if n > deepest+1 {
+			want = bulwark.VerdictUnknown
+		}
+		if len(results) != 1 || results[0].Verdict != want {
+			t.Errorf("%d deep: %+v, want %s", n, results, want)
+		}
+	}
+}
+
+// What kubectl keeps of an object is told of where the object itself has it no more.
+func TestLastApplied(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		copied string
+		want   int
+	}{
+		"moved to a secret": {`{"spec":{"containers":[{"env":[{"name":"DB_PASSWORD","value":"Sesam3-0ffen"}]}]}}`, 1},
+		"still there":       {`{"spec":{"containers":[{"env":[{"name":"DB_PASSWORD","value":"Tr0ub4dor3"}]}]}}`, 0},
+		"nothing":           {`{"spec":{"containers":[{"env":[{"name":"MODE","value":"fast"}]}]}}`, 0},
+	} {
+		object := map[string]any{
+			"apiVersion": "v1", "kind": "Pod",
+			"metadata": map[string]any{"name": "a", "annotations": map[string]any{"kubectl.kubernetes.io/last-applied-configuration": tt.copied}},
+			"spec":     map[string]any{"containers": []any{map[string]any{"name": "app", "env": []any{map[string]any{"name": "DB_PASSWORD", "value": "Tr0ub4dor3"}}}}},
+		}
+		_, by := judge(t, subject(t, object))
+		if by["credential-in-annotation"] != tt.want || by["credential-in-environment"] != 1 {
+			t.Errorf("%s: %v", name, by)
+		}
+	}
+}
+
 func TestControls(t *testing.T) {
 	t.Parallel()
 	for _, c := range Controls() {
@@ -172,20 +217,52 @@ var hostile = map[string]func(n int) string{
 	"auth":      func(n int) string { return strings.Repeat(`"auth": "`, n/9) },
 	"newlines":  func(n int) string { return strings.Repeat("\n", n) },
 	"bytes":     func(n int) string { return strings.Repeat("\xff\xfe=:", n/4) },
+	// A header that is one, with what makes none of it only behind: parts without end,
+	// the claims of all documents.
+	"jwt parts":     func(n int) string { return strings.Repeat("eyJhbGciOiJ4In0.A.", n/18) },
+	"jwt documents": func(n int) string { return strings.Repeat("eyJhbGciOiJ4In0.eyJzdWIiOiIxMjM0NTY3ODkwIn0.", n/45) },
+	"jwt in a run":  func(n int) string { return strings.Repeat("eyJhbGciOiJ4In0-", n/16) },
+	"putty":         func(n int) string { return strings.Repeat("PuTTY-User-Key-File-", n/20) },
+	"dsn":           func(n int) string { return strings.Repeat("a@tcp(", n/6) },
+	"oracle":        func(n int) string { return strings.Repeat("-jdbc:oracle:", n/13) },
+	"machine":       func(n int) string { return strings.Repeat("machine ", n/8) },
+	"curl":          func(n int) string { return strings.Repeat("curl ", n/5) },
+	"mysql":         func(n int) string { return strings.Repeat("mysql -", n/7) },
+	"signature":     func(n int) string { return strings.Repeat("&sig=", n/5) },
+	"npm":           func(n int) string { return strings.Repeat("_auth=", n/6) },
+	"elements":      func(n int) string { return strings.Repeat("<password>", n/10) },
+	"half elements": func(n int) string { return strings.Repeat("<password ", n/10) },
+	"labels":        func(n int) string { return strings.Repeat(`name=value=`, n/11) },
+	"flags":         func(n int) string { return strings.Repeat("--password ", n/11) },
+	"long prefix":   func(n int) string { return strings.Repeat("-ops_eyJ", n/8) },
+	"harmless ids":  func(n int) string { return strings.Repeat("AKIAQ3XZ7MKP2WTR5YLN\n", n/21) },
 }
 
-// TestHostile counts allocations and runs texts of 1 MB: what is not linear does not
-// end here.
+// TestHostile counts how many bytes are looked at by what judges the beginnings of
+// credentials: for ten times the text it is ten times as many, and for each byte of it
+// a bounded number.
 func TestHostile(t *testing.T) {
 	t.Parallel()
+	const small, large, most = 256 << 10, 10 * 256 << 10, 256
 	for name, text := range hostile {
 		t.Run(name, func(t *testing.T) {
-			for _, key := range []string{"password", "x"} {
-				if got := search(key, text(1<<20)); len(got) > 2*maxHits {
+			t.Parallel()
+			work := map[int]int{}
+			for _, n := range []int{small, large} {
+				s := &source{text: text(n)}
+				if got := searchIn(s, "x", true); len(got) > 2*maxHits+maxPairs {
 					t.Errorf("%d credentials are told of", len(got))
 				}
+				work[n] = s.looked
 			}
+			if work[large] > 11*work[small]+small || work[large] > most*large {
+				t.Errorf("%d bytes looked at in %d, %d in %d, that is %d for each", work[small], small, work[large], large, work[large]/large)
+			}
+			t.Logf("%.1f bytes looked at for each", float64(work[large])/large)
 		})
+	}
+	if len(hostile) < 30 {
+		t.Errorf("only %d texts", len(hostile))
 	}
 }
 

@@ -41,11 +41,17 @@ var formats = []format{
 	{"glagent-", "a GitLab agent token", base64url | dot, 20, 320, high, nil},
 	{"gloas-", "a GitLab OAuth secret", base64url | dot, 20, 320, high, nil},
 	{"glsoat-", "a GitLab SCIM token", base64url | dot, 20, 320, high, nil},
+	{"glft-", "a GitLab feed token", base64url | dot, 20, 320, medium, nil},
+	{"glimt-", "a GitLab mail token", base64url | dot, 20, 320, medium, nil},
+	{"glffct-", "a GitLab feature flag token", base64url | dot, 20, 320, medium, nil},
+	{"GR1348941", "a GitLab runner registration token", base64url, 20, 20, high, nil},
 	{"xoxb-", "a Slack bot token", base64url, 24, 256, high, slack},
 	{"xoxp-", "a Slack user token", base64url, 24, 256, high, slack},
 	{"xoxa-", "a Slack app token", base64url, 24, 256, high, slack},
 	{"xoxs-", "a Slack session token", base64url, 24, 256, high, slack},
 	{"xoxr-", "a Slack refresh token", base64url, 24, 256, high, slack},
+	{"xoxe-", "a Slack refresh token", base64url, 24, 256, high, slack},
+	{"xoxc-", "a Slack session token", base64url, 24, 256, high, slack},
 	{"xapp-", "a Slack app-level token", base64url, 24, 256, high, slack},
 	{"sk_live_", "a Stripe secret key", alnum, 24, 250, high, nil},
 	{"rk_live_", "a Stripe restricted key", alnum, 24, 250, high, nil},
@@ -56,15 +62,21 @@ var formats = []format{
 	{"pypi-AgENdGVzdC5weXBpLm9yZw", "a TestPyPI token", base64url, 50, 1000, low, nil},
 	{"AIza", "a Google API key", base64url, 35, 35, medium, nil},
 	{"GOCSPX-", "a Google OAuth client secret", base64url, 28, 28, high, nil},
+	{"ya29.", "a Google access token", base64url | dot, 40, 1024, medium, nil},
 	{"hvs.", "a Vault token", base64url, 24, 500, high, nil},
 	{"hvb.", "a Vault batch token", base64url, 24, 500, high, nil},
+	{"hvr.", "a Vault recovery token", base64url, 24, 500, high, nil},
 	{"dop_v1_", "a DigitalOcean token", lowerHex, 64, 64, high, nil},
 	{"doo_v1_", "a DigitalOcean OAuth token", lowerHex, 64, 64, high, nil},
+	{"dor_v1_", "a DigitalOcean refresh token", lowerHex, 64, 64, high, nil},
 	{"dckr_pat_", "a Docker Hub token", base64url, 24, 40, high, nil},
 	{"dckr_oat_", "a Docker Hub organisation token", base64url, 24, 60, high, nil},
 	{"hf_", "a Hugging Face token", alnum, 34, 40, high, mixedCase},
 	{"sk-ant-", "an Anthropic API key", base64url, 80, 200, high, nil},
 	{"sk-proj-", "an OpenAI API key", base64url, 40, 250, high, nil},
+	{"sk-svcacct-", "an OpenAI API key", base64url, 40, 250, high, nil},
+	{"sk-or-v1-", "an OpenRouter key", lowerHex, 64, 64, high, nil},
+	{"gsk_", "a Groq key", alnum, 52, 52, high, mixedCase},
 	{"SG.", "a SendGrid API key", base64url | dot, 66, 66, high, func(b string) bool { return b[22] == '.' }},
 	{"glsa_", "a Grafana service account token", alnum | nameByte, 41, 41, high, func(b string) bool { return b[32] == '_' && run(b, 33, lowerHex, 8) == 41 }},
 	{"glc_ey", "a Grafana Cloud token", base64std, 40, 500, high, nil},
@@ -86,6 +98,13 @@ var formats = []format{
 	{"ops_eyJ", "a 1Password service account token", base64url, 200, 1500, high, nil},
 	{"AGE-SECRET-KEY-1", "an age secret key", alnum, 58, 58, high, nil},
 	{"sq0csp-", "a Square secret", base64url, 43, 43, high, nil},
+	{"sqp_", "a SonarQube token", lowerHex, 40, 40, high, nil},
+	{"squ_", "a SonarQube token", lowerHex, 40, 40, high, nil},
+	{"sqa_", "a SonarQube token", lowerHex, 40, 40, high, nil},
+	{"pscale_tkn_", "a PlanetScale token", base64url | dot, 32, 64, high, nil},
+	{"pscale_pw_", "a PlanetScale password", base64url | dot, 32, 64, high, nil},
+	{"sbp_", "a Supabase token", lowerHex, 40, 40, high, nil},
+	{"AKCp", "an Artifactory key", alnum, 69, 69, high, mixedCase},
 }
 
 // tokens gives the anchors of formats.
@@ -98,9 +117,10 @@ func tokens() []anchor {
 	return out
 }
 
-func (f *format) find(text string, at int) (hit, bool) {
+func (f *format) find(s *source, at int) (hit, bool) {
+	text := s.text
 	begin := at + len(f.prefix)
-	end := run(text, begin, f.body, f.max+1)
+	end := s.run(begin, f.body, f.max+1)
 	body := text[begin:end]
 	for f.body&dot != 0 && strings.HasSuffix(body, ".") { // the end of a sentence
 		body, end = body[:len(body)-1], end-1

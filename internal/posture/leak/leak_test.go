@@ -3,6 +3,8 @@ package leak
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"hash/crc32"
 	"strings"
 	"testing"
@@ -98,6 +100,47 @@ var found = []struct {
 	{"connection string", "DB", "Server=db;Database=shop;User Id=sa;Password=Tr0ub4dor3;", "a password named Password", high},
 	{"flag", "", "--db-password=Tr0ub4dor3", "a password named db-password", high},
 	{"query", "x", "https://api.example.net/x?api_key=" + noise30, "named api_key", high},
+	{"slack refresh", "x", "xoxe-" + "1-" + noise30 + noise30, "Slack refresh", high},
+	{"gitlab feed", "x", "glft-" + noise30[:20], "GitLab feed", medium},
+	{"google access", "x", "ya29." + noise30 + noise30, "Google access token", medium},
+	{"sonar", "x", "sqp_" + strings.Repeat("0f9a1c7be4", 4), "SonarQube", high},
+	{"firebase", "x", noise30[:11] + ":APA91b" + noise30 + noise30 + noise30 + noise30 + noise30, "Firebase", high},
+	{"terraform", "x", noise30[:14] + ".atlasv1." + noise30 + noise30, "Terraform", high},
+	{"npm login", ".npmrc", "//registry.example/:_auth=" + b64("robot:"+noise30) + "\n", "login of a registry", high},
+	{"npm login, quoted", ".npmrc", `_auth = "` + b64("robot:Tr0ub4dor") + `"`, "login of a registry", high},
+	{"azure signature", "x", "https://shop.blob.core.windows.net/c?sv=2024-05-04&se=2027-01-01&sr=c&sp=rl&sig=" + noise40 + "%3D", "shared access signature", medium},
+	{"go dsn", "DSN", "shop:Tr0ub4dor&3@tcp(db:3306)/shop?parseTime=true", "a database address", high},
+	{"go dsn in a file", ".env", "DSN=shop:tr0ub4dor@unix(/run/mysql.sock)/shop\n", "a database address", high},
+	{"go dsn well known", "DSN", "root:root@tcp(db:3306)/", "well-known password", low},
+	{"oracle", "url", "jdbc:oracle:thin:shop/tr0ub4dor@//db:1521/shop", "a database address", high},
+	{"jdbc", "url", "jdbc:mysql://db/shop?user=shop&password=Tr0ub4dor3", "a password named password", high},
+	{"libpq", "dsn", "host=db user=shop password=Tr0ub4dor3 sslmode=require", "a password named password", high},
+	{"redis url", "REDIS_URL", "redis://:tr0ub4dor@redis:6379/0", "URL with a password", high},
+	{"odbc", "x", "Driver={ODBC Driver 18};Server=db;Uid=sa;Pwd=Tr0ub4dor3;", "a password named Pwd", high},
+	{"netrc", ".netrc", "machine git.example\n  login robot\n  password tr0ub4dor\n", ".netrc", high},
+	{"curl", "", "set -e; curl -fsS -u robot:tr0ub4dor https://x", "a login", high},
+	{"mysql", "", "exec mysqldump -uroot -ptr0ub4dor shop > /backup/shop.sql", "a login", high},
+	{"sshpass", "", "sshpass -p 'tr0ub4dor' ssh host", "a login", high},
+	{"xml element", "app.xml", "<db>\n  <password>Tr0ub4dor3</password>\n</db>", "a password named password", high},
+	{"xml attribute", "server.xml", `<Resource name="jdbc/shop" username="shop" password="Tr0ub4dor3"/>`, "a password named password", high},
+	{"xml name and value", "web.config", `<add key="DbPassword" value="Tr0ub4dor3" />`, "a password named DbPassword", high},
+	{"xml entry", "props.xml", `<entry key="db.password">Tr0ub4dor3</entry>`, "a password named db.password", high},
+	{"spring bean", "beans.xml", `<property name="password" value="Tr0ub4dor3"/>`, "a password named password", high},
+	{"yaml name and value", "values.yaml", "env:\n- name: DB_PASSWORD\n  value: Tr0ub4dor3\n", "a password named DB_PASSWORD", high},
+	{"json name and value", "env.json", `[{"name":"DB_PASSWORD","value":"Tr0ub4dor3"}]`, "a password named DB_PASSWORD", high},
+	{"flag with a space", "run.sh", "app --db-password Tr0ub4dor3 --port 80\n", "a password named db-password", high},
+	{"redis conf", "redis.conf", "port 6379\nrequirepass Tr0ub4dor3\n", "a password named requirepass", high},
+	{"ini", "app.ini", "[db]\nuser = shop\npassword = Tr0ub4dor3\n", "a password named password", high},
+	{"toml", "app.toml", "[db]\npassword = 'Tr0ub4dor3'\n", "a password named password", high},
+	{"env file", ".env", "# comment\nexport DB_PASSWORD='Tr0ub4dor&3'\n", "a password named DB_PASSWORD", high},
+	{"env file in base64", "env", b64("A=b\nDB_PASSWORD=Tr0ub4dor3\n"), "a password named DB_PASSWORD in base64", high},
+	{"mark at the beginning", "DB_PASSWORD", "!Passw0rd123", "a password", high},
+	{"address sign at the beginning", "DB_PASSWORD", "@dm1n-Tr0ub4dor", "a password", high},
+	{"dollar within", "DB_PASSWORD", "Tr0ub$4dor!", "a password", high},
+	{"uuid as password", "DB_PASSWORD", "3f2b8c1e-9a4d-4e6f-8b7a-1c2d3e4f5a6b", "a password", high},
+	{"digits as password", "ADMIN_PASSWORD", "84729104", "a password", medium},
+	{"short name", "DB_PW", "tr0ub4dor", "a password", medium},
+	{"join token", "args", "kubeadm join --token 7hd02k.9f3ka81mdk20fh3x 10.0.0.1:6443", "named token", high},
 	{"script", "run.sh", "#!/bin/sh\nexport TOKEN=" + noise30 + "\nrun\n", "named TOKEN", high},
 }
 
@@ -181,6 +224,36 @@ var harmless = []struct{ name, key, text string }{
 	{"commented", "app.conf", "# password=Tr0ub4dor3\n"},
 	{"jsonpath", "x", `{.data.password}`},
 	{"ssh public", "deploy_key", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPq3vX9bLmK2pRz7wYcHdN5sJ8gFuE1aTo4iVk6qZx0C shop"},
+	{"token in doubt", "token", "AAAAB3NzaC1yc2EAAAADAQABAAABAQCtQ3vX9bLmK2pRz7wYcHdN5sJ8gFuE1a"},
+	{"name as value", "REDIS_PASSWORD", "redis_password"},
+	{"marks on both sides", "DB_PASSWORD", "__DB_PASSWORD__"},
+	{"at on both sides", "DB_PASSWORD", "@DB_PASSWORD@"},
+	{"braces", "DB_PASSWORD", "{DB_PASSWORD}"},
+	{"percent", "DB_PASSWORD", "%DB_PASSWORD%"},
+	{"bullets", "DB_PASSWORD", "••••••••"},
+	{"shell variable", "DB_PASSWORD", "$DB_PASSWORD_2"},
+	{"vault tag", "DB_PASSWORD", "!vault secret/shop:password"},
+	{"file of curl", "API_TOKEN", "@/run/secrets/token"},
+	{"crypt", "ADMIN_PASSWORD", "$apr1$tQ3vX9bL$mK2pRz7wYcHdN5sJ8gFuE1"},
+	{"sha512 crypt", "rootpw", "$6$tQ3vX9bL$mK2pRz7wYcHdN5sJ8gFuE1aTo4iVk6"},
+	{"go dsn of a variable", "DSN", "shop:${DB_PASSWORD}@tcp(db:3306)/shop"},
+	{"go dsn without password", "DSN", "shop@tcp(db:3306)/shop"},
+	{"oracle of a variable", "url", "jdbc:oracle:thin:${USER}/${PASSWORD}@db:1521"},
+	{"oracle without password", "url", "jdbc:oracle:thin:@//db:1521/shop"},
+	{"curl of a variable", "", "curl -u \"$USER:$PASSWORD\" https://x"},
+	{"curl without password", "", "curl -u robot https://x:8080/"},
+	{"user and group", "", "docker run --user 1000:1000 -u nginx:nginx x"},
+	{"mysql that asks", "", "mysql -u root -p shop"},
+	{"mysql of a variable", "", "mysql -uroot -p$MYSQL_ROOT_PASSWORD shop"},
+	{"mysql port", "", "mysqladmin --port=3306 -p3306 ping"},
+	{"machine in words", "x", "The machine password is reset when a machine login fails"},
+	{"xml placeholder", "app.xml", "<password>${db.password}</password><token></token><secret><name>x</name></secret>"},
+	{"html label", "x", "<label for=\"password\">Password</label> <token> is a word"},
+	{"yaml name without value", "values.yaml", "- name: DB_PASSWORD\n  valueFrom:\n    secretKeyRef: {name: db-2024, key: password}\n- name: MODE\n  value: Fast-9\n"},
+	{"flag in a manual", "x", "  --password string    password of the user\n  --token <token>   the token\n  --secret NAME  name of the secret\n"},
+	{"signature without an address", "x", "sig=" + noise40},
+	{"auth switched on", "x", "basic_auth: true\n_auth = on\n"},
+	{"arrow", "x", "(password) => console.log(password)"},
 	{"encrypted", "db_password", "ENC[AES256_GCM,data:tQ3vX9bL,iv:mK2pRz7w,tag:YcHdN5sJ,type:str]"},
 }
 
@@ -195,6 +268,63 @@ func TestHarmless(t *testing.T) {
 	}
 	if len(harmless) < 50 {
 		t.Errorf("only %d harmless texts", len(harmless))
+	}
+}
+
+// What a control says of a flag or an address, and the error of a library, show no
+// credential.
+func TestMasked(t *testing.T) {
+	t.Parallel()
+	masked := 0
+	for _, tt := range found {
+		got := Masked(tt.text)
+		if got != tt.text {
+			masked++
+		}
+		for _, h := range search("x", tt.text) {
+			if h.at >= 0 && h.length > 6 && strings.Contains(got, tt.text[h.end-5:h.end]) {
+				t.Errorf("%s: %q is still in %q", tt.name, tt.text[h.end-5:h.end], got)
+			}
+		}
+	}
+	if masked < 60 {
+		t.Errorf("only %d texts were masked", masked)
+	}
+	for _, tt := range harmless {
+		if got := Masked(tt.text); got != tt.text {
+			t.Errorf("%s became %q", tt.name, got)
+		}
+	}
+	const flag = "kube-apiserver runs with --etcd-servers=http://root:tr0ub4dor@etcd:2379 --token-auth-file=/etc/tokens"
+	const want = "kube-apiserver runs with --etcd-servers=" + hidden + "@etcd:2379 --token-auth-file=/etc/tokens"
+	if got := Masked(flag); got != want {
+		t.Errorf("got %q", got)
+	}
+	cause := errors.New("dial https://shop:tr0ub4dor@x: no")
+	if err := Error(fmt.Errorf("read: %w", cause)); strings.Contains(err.Error(), "tr0ub4dor") || !errors.Is(err, cause) || Error(nil) != nil {
+		t.Errorf("%v", err)
+	}
+}
+
+// Of several of one kind in a text the worst counts, and many that are harmless hide
+// none.
+func TestWorstCounts(t *testing.T) {
+	t.Parallel()
+	ids := ""
+	for i := range 60 {
+		ids += "AKIA" + "Q3XZ7MKP2WTR5Y" + string(rune('A'+i%26)) + string(rune('A'+i/26)) + " \n"
+	}
+	text := "password: sesame77\n" + ids + "password: Tr0ub4dor&3\n" + strings.Repeat(" \n", 300) + withCRC("ghp_", noise30)
+	results, _ := judge(t, subject(t, map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "a"}, "data": map[string]any{"a": text}}))
+	by := map[string]bulwark.Severity{}
+	for _, r := range results {
+		by[r.Message[:min(len(r.Message), 30)]] = r.Severity
+		if strings.Contains(r.Message, "a password named") && (r.Severity != high || !strings.Contains(r.Message, "line 62")) {
+			t.Errorf("%s is %s", r.Message, r.Severity)
+		}
+	}
+	if len(results) != 3 {
+		t.Errorf("got %+v", results)
 	}
 }
 

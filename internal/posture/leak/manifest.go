@@ -69,5 +69,5 @@ func (m manifest) Judge(s *control.Subject) []control.Result {
 
 // stands reports whether a text stands for a value, or is public.
 func stands(text string) bool {
-	return !strings.Contains(text, "PRIVATE KEY") && (reference(text) || madeUp(text))
+	return !strings.Contains(text, "PRIVATE KEY") && (reference(text, false) || madeUp(text))
 }

@@ -30,9 +30,9 @@ func secretName(name string) (is, password bool) {
 		}
 	}
 	switch last {
-	case "password", "passwd", "passphrase", "pwd", "pass", "passcode", "psk", "requirepass", "masterauth":
+	case "password", "passwd", "passphrase", "pwd", "pw", "pass", "passcode", "passwort", "psk", "requirepass", "masterauth":
 		return true, true
-	case "secret", "token", "apikey", "credential", "credentials", "secretkey", "accesskey", "privatekey", "apitoken", "authtoken", "accesstoken", "clientsecret", "connectionstring", "bearer", "jwt", "sas":
+	case "secret", "token", "apikey", "credential", "credentials", "creds", "secretkey", "accesskey", "privatekey", "apitoken", "authtoken", "accesstoken", "clientsecret", "connectionstring", "bearer", "jwt", "sas":
 		return true, false
 	case "key":
 		return keyWords[before], false
@@ -81,7 +81,8 @@ func mayBeSecret(name string) bool {
 			return true
 		}
 	}
-	return false
+	n := len(name)
+	return n >= 2 && strings.EqualFold(name[n-2:], "pw")
 }
 
 // split gives the words of a name in lower case: dbPassword, DB_PASSWORD and

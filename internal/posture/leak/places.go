@@ -1,6 +1,7 @@
 package leak
 
 import (
+	"bytes"
 	"encoding/base64"
 	"maps"
 	"slices"
@@ -97,17 +98,24 @@ func commands(s *control.Subject, f *finder) {
 	for i := range s.Pods {
 		for _, c := range s.ContainersOf(i) {
 			name, _ := c.Spec["name"].(string)
+			program, flag := "", ""
 			for _, field := range [...]string{"command", "args"} {
 				words, _ := c.Spec[field].([]any)
-				flag := ""
 				for j, w := range words {
 					word, _ := w.(string)
-					if hits := search(flag, word); hits != nil {
+					hits := search(flag, word)
+					if hits == nil {
+						hits = attached(program, flag, word)
+					}
+					if hits != nil {
 						f.add(hits, word, c.Path+"."+field+"["+strconv.Itoa(j)+"]", name, "container "+strconv.Quote(name)+": "+field)
+					}
+					if program == "" {
+						program = word[strings.LastIndexByte(word, '/')+1:]
 					}
 					flag = ""
 					if strings.HasPrefix(word, "-") && !strings.ContainsAny(word, "= ") {
-						flag = strings.TrimLeft(word, "-") // its value is the next word
+						flag = strings.TrimLeft(word, "-") // its value is the next word, in args too
 					}
 				}
 			}
@@ -115,17 +123,44 @@ func commands(s *control.Subject, f *finder) {
 	}
 }
 
+// attached gives the password in a word of a command by the ways of its program.
+func attached(program, flag, word string) []hit {
+	var h hit
+	var ok bool
+	switch program {
+	case "curl":
+		if flag == "u" || flag == "user" {
+			h, ok = userPassword(word, 0)
+		}
+	case "mysql", "mysqldump", "mysqladmin", "mysqlimport", "mariadb":
+		if value, is := strings.CutPrefix(word, "-p"); is {
+			if kind, severity, found := judgePassword("a login", value); found {
+				h, ok = hit{kind, severity, 0, len(word), len(value)}, true
+			}
+		}
+	}
+	if !ok {
+		return nil
+	}
+	return []hit{h}
+}
+
 func annotations(s *control.Subject, f *finder) {
 	look := func(path string, metadata map[string]any) {
 		all, _ := metadata["annotations"].(map[string]any)
 		for _, key := range slices.Sorted(maps.Keys(all)) {
-			// The copy that kubectl keeps repeats fields that are looked at themselves; for
-			// Secrets there is the control secret-last-applied.
-			if key == "kubectl.kubernetes.io/last-applied-configuration" || strings.HasPrefix(key, "checksum/") {
-				continue
-			}
 			text, _ := all[key].(string)
-			if hits := search(key, text); hits != nil {
+			hits := search(key, text)
+			switch {
+			case strings.HasPrefix(key, "checksum/"):
+				continue
+			case key == "kubectl.kubernetes.io/last-applied-configuration":
+				if s.Object.Kind == "Secret" { // there is the control secret-last-applied
+					continue
+				}
+				hits = onlyThere(hits, text, s.Object.Raw())
+			}
+			if len(hits) > 0 {
 				f.add(hits, text, child(path+".annotations", key), "", "the annotation "+key)
 			}
 		}
@@ -137,6 +172,15 @@ func annotations(s *control.Subject, f *finder) {
 			look(p.MetadataPath, p.Metadata)
 		}
 	}
+}
+
+// onlyThere leaves out of what was found in the copy that kubectl keeps what stands in
+// the object too, where it is looked at itself. What is left was moved to a Secret and
+// is still readable here.
+func onlyThere(hits []hit, copied string, raw []byte) []hit {
+	return slices.DeleteFunc(hits, func(h hit) bool {
+		return h.at < 0 || bytes.Count(raw, []byte(copied[h.at:h.end])) != 1
+	})
 }
 
 // fields looks at all texts of an object but those that have a control of their
@@ -241,17 +285,22 @@ func (w walker) object(path string, m map[string]any, depth int) {
 }
 
 func (w walker) value(path, name string, v any, depth int) {
-	if depth > deepest {
-		return
-	}
 	switch v := v.(type) {
 	case string:
 		if hits := search(name, v); hits != nil {
 			w.add(hits, v, path, "", path)
 		}
 	case map[string]any:
+		if depth > deepest+1 { // any counts one less
+			w.unseen = tooDeep
+			return
+		}
 		w.object(path, v, depth)
 	case []any:
+		if depth > deepest+1 {
+			w.unseen = tooDeep
+			return
+		}
 		if len(v) > 0 && w.own[&v[0]] {
 			return
 		}

@@ -22,7 +22,7 @@ type anchor struct {
 	word bool
 	// find judges what stands at the literal. It looks at a bounded part of text.
 	// With false, an end says that there is nothing up to there.
-	find func(text string, at int) (hit, bool)
+	find func(s *source, at int) (hit, bool)
 }
 
 // table finds the anchors that begin at a place by its first two bytes.
@@ -52,8 +52,10 @@ func newTable(anchors []anchor) *table {
 func pair(a, b byte) uint16 { return uint16(a)<<8 | uint16(b) }
 
 // find gives the credentials of published formats in a text, none within another.
-func (t *table) find(text string) []hit {
+func (t *table) find(s *source) []hit {
+	text := s.text
 	var out []hit
+	var kinds map[string]int
 	for i := 0; i+1 < len(text); i++ {
 		p := pair(text[i], text[i+1])
 		bit := uint64(1) << (p & 63)
@@ -64,7 +66,8 @@ func (t *table) find(text string) []hit {
 			if a.word && !boundary(text, i) || !strings.HasPrefix(text[i:], a.literal) {
 				continue
 			}
-			h, ok := a.find(text, i)
+			s.look(len(a.literal))
+			h, ok := a.find(s, i)
 			if !ok {
 				// What was decoded for nothing is not decoded again from each of its parts.
 				if h.end > i+1 {
@@ -79,16 +82,20 @@ func (t *table) find(text string) []hit {
 				}
 				out = out[:n-1] // a better one that begins before
 			}
-			out = append(out, h)
 			i = max(i, h.end-1)
-			break
-		}
-		if len(out) >= maxHits {
+			if kinds == nil {
+				kinds = map[string]int{}
+			}
+			// Of one kind only: twenty ids that are harmless must not hide a key.
+			if kinds[h.kind]++; kinds[h.kind] <= maxHits {
+				out = append(out, h)
+			}
 			break
 		}
 	}
 	return out
 }
 
-// maxHits is how many credentials of one text are told of: more say nothing new.
+// maxHits is how many credentials of one kind are told of in one text: more say
+// nothing new.
 const maxHits = 20

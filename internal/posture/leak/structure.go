@@ -8,7 +8,7 @@ import (
 
 // structures gives the anchors of credentials that are told by decoding them.
 func structures() []anchor {
-	return []anchor{
+	return append(connections(), []anchor{
 		{"AKIA", true, awsKey},
 		{"ASIA", true, awsKey},
 		{"eyJ", true, jwt},
@@ -28,17 +28,19 @@ func structures() []anchor {
 		{"discord.com/api/webhooks/", false, discordHook},
 		{":AA", false, telegram},
 		{"T3BlbkFJ", false, openAI},
-	}
+	}...)
 }
 
 // awsKey is an access key id: no secret by itself, and one with the secret key
 // beside it.
-func awsKey(text string, at int) (hit, bool) {
-	end := run(text, at, upperBase32, 21)
+func awsKey(s *source, at int) (hit, bool) {
+	text := s.text
+	end := s.run(at, upperBase32, 21)
 	if end-at != 20 || end < len(text) && classes[text[end]]&alnum != 0 || madeUp(text[at:end]) || entropy(text[at+4:end]) < 2.5 {
 		return hit{}, false
 	}
 	near := text[max(0, at-200):min(len(text), end+200)]
+	s.look(len(near))
 	for i := 0; i < len(near); i++ {
 		j := run(near, i, base64std, len(near))
 		if j-i == 40 && awsSecret(near[i:j]) {
@@ -58,8 +60,9 @@ func awsSecret(s string) bool {
 const maxPart = 16 << 10
 
 // jwt is a signed token: a header that decodes to JSON with an algorithm.
-func jwt(text string, at int) (hit, bool) {
-	end := run(text, at, base64url, maxPart)
+func jwt(s *source, at int) (hit, bool) {
+	text := s.text
+	end := s.run(at, base64url, maxPart)
 	header, ok := jsonPart(text[at:end])
 	if !ok {
 		return hit{end: end}, false
@@ -74,16 +77,18 @@ func jwt(text string, at int) (hit, bool) {
 		return hit{}, false
 	}
 	second := end + 1
-	end = run(text, second, base64url, maxPart)
+	end = s.run(second, base64url, maxPart)
 	claims, _ := jsonPart(text[second:end])
-	for end < len(text) && text[end] == '.' && end-at < 4*maxPart {
-		end = run(text, end+1, base64url, maxPart)
-	}
+	// What is found to be none is passed over up to here: whoever looks again from each
+	// of its parts never ends.
 	if _, encrypted := header["enc"]; claims == nil && !encrypted {
-		return hit{}, false
+		return hit{end: second}, false
 	}
 	if sub, _ := claims["sub"].(string); sub == "1234567890" { // the one of all documents
-		return hit{}, false
+		return hit{end: end}, false
+	}
+	for parts := 2; parts < 5 && end < len(text) && text[end] == '.'; parts++ {
+		end = s.run(end+1, base64url, maxPart)
 	}
 	_, bound := claims["kubernetes.io"]
 	if iss, _ := claims["iss"].(string); bound || strings.HasPrefix(iss, "kubernetes/") {
@@ -108,7 +113,8 @@ func jsonPart(part string) (map[string]any, bool) {
 }
 
 // pem is a private key between its lines, also where line ends are written as \n.
-func pem(text string, at int) (hit, bool) {
+func pem(s *source, at int) (hit, bool) {
+	text := s.text
 	begin := at + len("-----BEGIN ")
 	head := text[begin:min(len(text), begin+64)]
 	label, _, ok := strings.Cut(head, "-----")
@@ -117,10 +123,11 @@ func pem(text string, at int) (hit, bool) {
 	}
 	body := begin + len(label) + 5
 	part := text[body:min(len(text), body+2*maxPart)]
-	end := strings.Index(part, "-----END")
+	end := strings.Index(part, "-----") // of the end, or of another beginning
 	if end < 0 {
 		end = len(part)
 	}
+	s.look(end)
 	end += body
 	// A key has at least 32 bytes; documents write "…" in its place.
 	n, other := 0, 0
@@ -148,13 +155,14 @@ func pem(text string, at int) (hit, bool) {
 
 // pemBase64 is a private key in base64, as in a kubeconfig. The first letters of
 // the label are enough to tell it from a certificate.
-func pemBase64(text string, at int) (hit, bool) {
-	end := run(text, at, base64std, maxPart)
+func pemBase64(s *source, at int) (hit, bool) {
+	text := s.text
+	end := s.run(at, base64std, maxPart)
 	raw, err := base64.StdEncoding.DecodeString(text[at : at+(end-at)&^3])
 	if err != nil || !strings.HasPrefix(string(raw), "-----BEGIN ") {
 		return hit{end: end}, false
 	}
-	h, ok := pem(string(raw), 0)
+	h, ok := pem(&source{text: string(raw)}, 0)
 	if !ok {
 		return hit{end: end}, false
 	}
@@ -167,8 +175,11 @@ func pemBase64(text string, at int) (hit, bool) {
 	return h, true
 }
 
-func putty(text string, at int) (hit, bool) {
-	end := min(len(text), at+maxPart)
+func putty(s *source, at int) (hit, bool) {
+	text := s.text
+	const publicPart = 4096
+	end := min(len(text), at+publicPart)
+	s.look(end - at)
 	if !strings.Contains(text[at:end], "Private-Lines:") {
 		return hit{}, false
 	}
@@ -176,7 +187,8 @@ func putty(text string, at int) (hit, bool) {
 }
 
 // urlPassword is a URL with user and password: scheme://user:password@host.
-func urlPassword(text string, at int) (hit, bool) {
+func urlPassword(s *source, at int) (hit, bool) {
+	text := s.text
 	begin := at
 	for begin > 0 && at-begin < 24 && (classes[text[begin-1]]&alnum != 0 || text[begin-1] == '+' || text[begin-1] == '-') {
 		begin--
@@ -189,12 +201,13 @@ func urlPassword(text string, at int) (hit, bool) {
 	if i := strings.IndexAny(rest, "/?#\"'<>`, \t\r\n|\\"); i >= 0 {
 		rest = rest[:i]
 	}
+	s.look(len(rest))
 	i := strings.LastIndexByte(rest, '@')
 	if i <= 0 || i == len(rest)-1 {
 		return hit{}, false
 	}
 	_, password, ok := strings.Cut(rest[:i], ":")
-	if !ok || reference(password) || madeUp(password) || len(password) < 2 {
+	if !ok || reference(password, false) || madeUp(password) || len(password) < 2 {
 		return hit{}, false
 	}
 	switch strings.ToLower(password) {
@@ -211,11 +224,12 @@ func urlPassword(text string, at int) (hit, bool) {
 }
 
 // basic is a header of HTTP basic authentication.
-func basic(text string, at int) (hit, bool) {
+func basic(s *source, at int) (hit, bool) {
+	text := s.text
 	begin := at + len("Basic ")
-	end := run(text, begin, base64std, 1024)
+	end := s.run(begin, base64std, 1024)
 	user, password, ok := login(text[begin:end])
-	if !ok || user == "" || reference(password) || madeUp(password) {
+	if !ok || user == "" || reference(password, false) || madeUp(password) {
 		return hit{}, false
 	}
 	if wellKnown(password) {
@@ -234,13 +248,13 @@ func login(s string) (user, password string, ok bool) {
 	return user, password, ok && password != "" && !strings.ContainsAny(user, " \n\t")
 }
 
-func bearer(text string, at int) (hit, bool) {
+func bearer(s *source, at int) (hit, bool) {
+	text := s.text
 	begin := at + len("Bearer ")
 	if strings.HasPrefix(text[begin:], "eyJ") {
-		h, ok := jwt(text, begin)
-		return h, ok
+		return jwt(s, begin)
 	}
-	end := run(text, begin, base64std|base64url|dot, 1024)
+	end := s.run(begin, base64std|base64url|dot, 1024)
 	value := text[begin:end]
 	if lower, upper, digit, _ := mix(value); len(value) < 20 || !digit || !lower && !upper || madeUp(value) || entropy(value) < 3.3 || uuid(value) {
 		return hit{}, false
@@ -249,7 +263,8 @@ func bearer(text string, at int) (hit, bool) {
 }
 
 // registryAuth is the login of a registry in the configuration of docker.
-func registryAuth(text string, at int) (hit, bool) {
+func registryAuth(s *source, at int) (hit, bool) {
+	text := s.text
 	i := at + len(`"auth"`)
 	end := min(len(text), i+16)
 	for i < end && (text[i] == ' ' || text[i] == ':' || text[i] == '\n' || text[i] == '\t') {
@@ -259,19 +274,20 @@ func registryAuth(text string, at int) (hit, bool) {
 		return hit{}, false
 	}
 	begin := i + 1
-	stop := run(text, begin, base64std, 8192)
+	stop := s.run(begin, base64std, 8192)
 	user, password, ok := login(text[begin:stop])
-	if !ok || user == "" || reference(password) || madeUp(password) {
+	if !ok || user == "" || reference(password, false) || madeUp(password) {
 		return hit{}, false
 	}
 	return hit{"the login of a registry", high, at, stop, stop - begin}, true
 }
 
 // azureKey is a key within a connection string: base64 of 32 or 64 bytes.
-func azureKey(prefix, kind string) func(string, int) (hit, bool) {
-	return func(text string, at int) (hit, bool) {
+func azureKey(prefix, kind string) func(*source, int) (hit, bool) {
+	return func(s *source, at int) (hit, bool) {
+		text := s.text
 		begin := at + len(prefix)
-		end := run(text, begin, base64std, 128)
+		end := s.run(begin, base64std, 128)
 		raw, err := base64.StdEncoding.DecodeString(text[begin:end])
 		if err != nil || len(raw) != 32 && len(raw) != 64 || madeUp(text[begin:end]) || entropy(text[begin:end]) < 4 {
 			return hit{}, false
@@ -282,7 +298,8 @@ func azureKey(prefix, kind string) func(string, int) (hit, bool) {
 
 // azureSecret is a client secret of Entra ID: three characters, a digit, Q~ and 31
 // to 34 more.
-func azureSecret(text string, at int) (hit, bool) {
+func azureSecret(s *source, at int) (hit, bool) {
+	text := s.text
 	begin := at - 3
 	if begin < 0 || !boundary(text, begin) {
 		return hit{}, false
@@ -297,9 +314,10 @@ func azureSecret(text string, at int) (hit, bool) {
 	return hit{"an Entra ID client secret", high, begin, end, end - begin}, true
 }
 
-func slackHook(text string, at int) (hit, bool) {
+func slackHook(s *source, at int) (hit, bool) {
+	text := s.text
 	begin := at + len("hooks.slack.com/services/")
-	end := run(text, begin, nameByte|base64std, 120)
+	end := s.run(begin, nameByte|base64std, 120)
 	parts := strings.Split(text[begin:end], "/")
 	if len(parts) != 3 || len(parts[1]) < 8 || parts[1][0] != 'B' || len(parts[2]) < 20 || madeUp(parts[2]) || entropy(parts[2]) < 3 {
 		return hit{}, false
@@ -307,13 +325,14 @@ func slackHook(text string, at int) (hit, bool) {
 	return hit{"a Slack webhook address", medium, at, end, end - at}, true
 }
 
-func discordHook(text string, at int) (hit, bool) {
+func discordHook(s *source, at int) (hit, bool) {
+	text := s.text
 	begin := at + len("discord.com/api/webhooks/")
-	id := run(text, begin, digits, 24)
+	id := s.run(begin, digits, 24)
 	if id-begin < 17 || id >= len(text) || text[id] != '/' {
 		return hit{}, false
 	}
-	end := run(text, id+1, base64url, 100)
+	end := s.run(id+1, base64url, 100)
 	if end-id < 60 || madeUp(text[id+1:end]) {
 		return hit{}, false
 	}
@@ -321,12 +340,13 @@ func discordHook(text string, at int) (hit, bool) {
 }
 
 // telegram is a bot token: the bot's number, a colon, AA and 33 more.
-func telegram(text string, at int) (hit, bool) {
+func telegram(s *source, at int) (hit, bool) {
+	text := s.text
 	begin := at
 	for begin > 0 && at-begin < 11 && classes[text[begin-1]]&digits != 0 {
 		begin--
 	}
-	end := run(text, at+1, base64url, 36)
+	end := s.run(at+1, base64url, 36)
 	if n := at - begin; n < 8 || n > 10 || end-at-1 != 35 || madeUp(text[at+1:end]) || entropy(text[at+1:end]) < 3.5 {
 		return hit{}, false
 	}
@@ -334,16 +354,18 @@ func telegram(text string, at int) (hit, bool) {
 }
 
 // openAI is the older form: sk-, 20 characters, a mark in the middle and 20 more.
-func openAI(text string, at int) (hit, bool) {
+func openAI(s *source, at int) (hit, bool) {
+	text := s.text
 	begin := max(0, at-200)
+	s.look(at - begin)
 	i := strings.LastIndex(text[begin:at], "sk-")
 	if i < 0 {
 		return hit{}, false
 	}
 	begin += i
-	if run(text, begin, base64url, 300) < at+28 || !boundary(text, begin) {
+	if s.run(begin, base64url, 300) < at+28 || !boundary(text, begin) {
 		return hit{}, false
 	}
-	end := run(text, at, base64url, 100)
+	end := s.run(at, base64url, 100)
 	return hit{"an OpenAI API key", high, begin, end, end - begin}, true
 }

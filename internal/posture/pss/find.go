@@ -8,9 +8,13 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"bulwark.dev/bulwark/internal/posture/control"
 )
+
+// most is how many places of one pod are told: a made-up one could hold millions.
+const most = 500
 
 // place is a part of a pod that a check does not allow.
 type place struct{ field, container, key string }
@@ -61,14 +65,22 @@ func (f *finder) frame() *corev1.PodSpec {
 }
 
 func (f *finder) annotations() {
+	if len(f.c.places.annotations) == 0 || len(f.pod.Metadata.Annotations) == 0 {
+		return
+	}
+	known := map[string]bool{}
+	for _, k := range f.s.ContainersOf(f.i) {
+		known[text(k.Spec, "name")] = true
+	}
 	for _, prefix := range f.c.places.annotations {
 		for name, value := range f.pod.Metadata.Annotations {
-			if !strings.HasPrefix(name, prefix) {
+			of, ok := strings.CutPrefix(name, prefix)
+			if !ok {
 				continue
 			}
 			named := &corev1.PodSpec{OS: f.pod.Spec.OS}
-			for _, k := range f.s.ContainersOf(f.i) {
-				named.Containers = append(named.Containers, corev1.Container{Name: text(k.Spec, "name")})
+			if known[of] {
+				named.Containers = []corev1.Container{{Name: of}}
 			}
 			if f.refused(&metav1.ObjectMeta{Annotations: map[string]string{name: value}}, named) {
 				f.out = append(f.out, place{
@@ -101,11 +113,46 @@ func (f *finder) ofPod() {
 	if !f.podFails {
 		return
 	}
-	for _, field := range p.pod {
-		if set(f.s.Pods[f.i].Spec, field) {
-			f.add(field, "", "pod "+field)
+	refused := func(part map[string]any) bool {
+		spec := &corev1.PodSpec{OS: frame.OS, HostUsers: frame.HostUsers}
+		return runtime.DefaultUnstructuredConverter.FromUnstructured(part, spec) == nil && f.refused(nil, spec)
+	}
+	for _, field := range culprits(f.s.Pods[f.i].Spec, p.pod, refused) {
+		f.add(field, "", "pod "+field)
+	}
+}
+
+// culprits gives those of some fields that are set and for which alone the check
+// refuses; all that are set where it refuses none alone.
+func culprits(m map[string]any, fields []string, refused func(part map[string]any) bool) []string {
+	var there, bad []string
+	for _, field := range fields {
+		if set(m, field) {
+			there = append(there, field)
 		}
 	}
+	if len(there) < 2 {
+		return there
+	}
+	for _, field := range there {
+		if refused(part(m, field)) {
+			bad = append(bad, field)
+		}
+	}
+	if len(bad) == 0 {
+		return there
+	}
+	return bad
+}
+
+// part gives an object that has one field of another.
+func part(m map[string]any, path string) map[string]any {
+	first, rest, more := strings.Cut(path, ".")
+	if !more {
+		return map[string]any{first: m[first]}
+	}
+	inner, _ := m[first].(map[string]any)
+	return map[string]any{first: part(inner, rest)}
 }
 
 func (f *finder) volumes() {
@@ -114,6 +161,9 @@ func (f *finder) volumes() {
 		return
 	}
 	for n := range f.pod.Spec.Volumes {
+		if len(f.out) >= most {
+			return
+		}
 		v := f.pod.Spec.Volumes[n]
 		if f.refused(nil, &corev1.PodSpec{OS: f.pod.Spec.OS, HostUsers: f.pod.Spec.HostUsers, Volumes: []corev1.Volume{v}}) {
 			at := fmt.Sprintf("volumes[%d]", n)
@@ -135,10 +185,15 @@ func (f *finder) containers() {
 	if f.podFails {
 		frame = &corev1.PodSpec{OS: frame.OS, HostUsers: frame.HostUsers}
 	}
+	at := map[string]int{} // how many of a kind came before
 	for _, k := range f.s.ContainersOf(f.i) {
-		alone := f.alone(frame, k.Kind, text(k.Spec, "name"))
+		alone := f.alone(frame, k.Kind, at[k.Kind])
+		at[k.Kind]++
 		if alone == nil || !f.refused(nil, alone) {
 			continue
+		}
+		if len(f.out) >= most {
+			return
 		}
 		name := text(k.Spec, "name")
 		rel := strings.TrimPrefix(k.Path, f.s.Pods[f.i].Path+".")
@@ -152,43 +207,34 @@ func (f *finder) containers() {
 			}
 			continue
 		}
-		found := false
-		for _, field := range p.container {
-			if set(k.Spec, field) {
-				f.add(rel+"."+field, name, "container "+name+" "+field)
-				found = true
-			}
+		fields := culprits(k.Spec, p.container, func(part map[string]any) bool {
+			with := *frame
+			with.Containers = make([]corev1.Container, 1)
+			return runtime.DefaultUnstructuredConverter.FromUnstructured(part, &with.Containers[0]) == nil && f.refused(nil, &with)
+		})
+		for _, field := range fields {
+			f.add(rel+"."+field, name, "container "+name+" "+field)
 		}
-		if !found && !f.podFails {
+		if len(fields) == 0 && !f.podFails {
 			f.add(rel+"."+p.container[0], name, "container "+name+" "+p.container[0])
 		}
 	}
 }
 
-// alone gives the frame with one container.
-func (f *finder) alone(frame *corev1.PodSpec, kind, name string) *corev1.PodSpec {
+// alone gives the frame with one container, the nth of its kind.
+func (f *finder) alone(frame *corev1.PodSpec, kind string, n int) *corev1.PodSpec {
 	s := *frame
-	switch kind {
-	case "containers":
-		s.Containers = keep(f.pod.Spec.Containers, func(c corev1.Container) bool { return c.Name == name })
-	case "initContainers":
-		s.InitContainers = keep(f.pod.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == name })
-	case "ephemeralContainers":
-		s.EphemeralContainers = keep(f.pod.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == name })
+	switch all := &f.pod.Spec; {
+	case kind == "containers" && n < len(all.Containers):
+		s.Containers = all.Containers[n : n+1]
+	case kind == "initContainers" && n < len(all.InitContainers):
+		s.InitContainers = all.InitContainers[n : n+1]
+	case kind == "ephemeralContainers" && n < len(all.EphemeralContainers):
+		s.EphemeralContainers = all.EphemeralContainers[n : n+1]
 	default:
 		return nil
 	}
 	return &s
-}
-
-func keep[T any](all []T, is func(T) bool) []T {
-	var out []T
-	for _, v := range all {
-		if is(v) {
-			out = append(out, v)
-		}
-	}
-	return out
 }
 
 func text(m map[string]any, field string) string {

@@ -1,6 +1,7 @@
 package pss_test
 
 import (
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
 
 	"bulwark.dev/bulwark"
@@ -50,14 +52,22 @@ var stricter = map[string]string{
 	"capabilities_baseline": "capabilities_restricted", "procmount": "procmount_restricted",
 }
 
+// together are the checks that fire beside the one that a pod is for, since what that
+// one forbids cannot be had without what the other forbids.
+var together = []string{
+	"baseline windowshostprocess: hostnamespaces", "restricted allowprivilegeescalation: capabilities_restricted",
+	"restricted privileged: allowprivilegeescalation", "restricted windowshostprocess: hostnamespaces",
+}
+
 var numbered = regexp.MustCompile(`\d*\.yaml$`)
 
-// TestFixtures holds our verdicts, and the check that fires, against all official
-// pods of every level and version.
+// TestFixtures holds our verdicts, and the check that fires and no other, against all
+// official pods of every level and version.
 func TestFixtures(t *testing.T) {
 	t.Parallel()
 	ran := map[string]int{}
 	checks := map[string]bool{}
+	more := map[string]bool{}
 	for _, level := range []string{"baseline", "restricted"} {
 		versions, err := os.ReadDir(filepath.Join(fixtures(t), level))
 		if err != nil {
@@ -101,9 +111,17 @@ func TestFixtures(t *testing.T) {
 						t.Errorf("%s/%s/%s/%s: fired %v", level, version.Name(), want, is, fired)
 						ran["wrong"]++
 					}
+					for check := range fired {
+						if check != is && check != stricter[is] {
+							more[level+" "+is+": "+check] = true
+						}
+					}
 				}
 			}
 		}
+	}
+	if diff := cmp.Diff(together, slices.Sorted(maps.Keys(more))); diff != "" {
+		t.Errorf("checks that fire beside the one that a pod is for (-want +got):\n%s", diff)
 	}
 	t.Logf("%d official pods: %d pass, %d fail, %d disagree; %d checks fired", ran["pass"]+ran["fail"], ran["pass"], ran["fail"], ran["wrong"], len(checks))
 	if ran["pass"] < 900 || ran["fail"] < 3000 || len(checks) != 19 {
@@ -129,6 +147,19 @@ func TestFields(t *testing.T) {
 		{
 			"one of several namespaces", "pss-baseline-host-namespaces", `{hostPID: true, hostIPC: true, containers: [{name: a}]}`,
 			[]string{"spec.hostPID", "spec.hostIPC"},
+		},
+		{
+			"what is set and allowed", "pss-baseline-host-namespaces", `{hostNetwork: false, hostPID: true, hostIPC: false, containers: [{name: a}]}`,
+			[]string{"spec.hostPID"},
+		},
+		{
+			"two of several probes", "pss-baseline-host-probes",
+			`{containers: [{name: a, livenessProbe: {httpGet: {port: 80, host: 127.0.0.1}}, readinessProbe: {httpGet: {port: 80, host: ""}}, startupProbe: {tcpSocket: {port: 80, host: shop.example}}}]}`,
+			[]string{"spec.containers[0].livenessProbe.httpGet.host", "spec.containers[0].startupProbe.tcpSocket.host"},
+		},
+		{
+			"two containers of one name", "pss-baseline-privileged", `{containers: [{name: a}, {name: a, securityContext: {privileged: true}}]}`,
+			[]string{"spec.containers[1].securityContext.privileged"},
 		},
 		{
 			"init and ephemeral containers", "pss-baseline-privileged", `{initContainers: [{name: i, securityContext: {privileged: true}}], containers: [{name: a}], ephemeralContainers: [{name: e, securityContext: {privileged: true}}]}`,

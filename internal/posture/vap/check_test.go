@@ -142,7 +142,7 @@ func TestChecks(t *testing.T) {
 		"vap-replicas [high] Deployment shop/batch: not-applicable no match condition or binding of the policy is for it",
 		"vap-replicas [high] Deployment shop/few: pass ",
 		"vap-replicas [high] Deployment shop/many: fail replicas are 5",
-		"vap-replicas [high] Deployment shop/odd: unknown an expression of the policy cannot be run on it",
+		"vap-replicas [high] Deployment shop/odd: unknown a field is of a type that the API server does not take",
 		"vap-replicas [high] Deployment shop/old: unknown the object is written as apps/v1beta1, and the policy judges it as version v1",
 		"vap-who [medium] ConfigMap rules/limits: unknown the policy depends on who asks",
 	}

@@ -1,6 +1,7 @@
 package vap
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -24,8 +25,8 @@ type Set struct {
 type bound struct {
 	meta     control.Meta
 	spec     *admissionregistrationv1.ValidatingAdmissionPolicy
-	policy   *Policy // nil where it cannot be judged here, and why
-	why      string
+	reads    reads
+	policy   *Policy // nil where reads.why says that it cannot be judged here
 	bindings []*admissionregistrationv1.ValidatingAdmissionPolicyBinding
 }
 
@@ -43,7 +44,7 @@ func NewSet(objects []*inventory.Object) (*Set, error) {
 			continue
 		}
 		p := &admissionregistrationv1.ValidatingAdmissionPolicy{}
-		if err := json.Unmarshal(o.Raw(), p); err != nil {
+		if err := strictly(o, p); err != nil {
 			return nil, fmt.Errorf("%s: read %s: %w", at(o), o, err)
 		}
 		b, err := newBound(p)
@@ -57,7 +58,7 @@ func NewSet(objects []*inventory.Object) (*Set, error) {
 			continue
 		}
 		b := &admissionregistrationv1.ValidatingAdmissionPolicyBinding{}
-		if err := json.Unmarshal(o.Raw(), b); err != nil {
+		if err := strictly(o, b); err != nil {
 			return nil, fmt.Errorf("%s: read %s: %w", at(o), o, err)
 		}
 		i := slices.IndexFunc(s.policies, func(p *bound) bool { return p.spec.Name == b.Spec.PolicyName })
@@ -69,6 +70,14 @@ func NewSet(objects []*inventory.Object) (*Set, error) {
 	return s, nil
 }
 
+// strictly reads an object. A misspelt field is an error: without its rules a policy
+// would be for everything, and without its validations for nothing.
+func strictly(o *inventory.Object, into any) error {
+	dec := json.NewDecoder(bytes.NewReader(o.Raw()))
+	dec.DisallowUnknownFields()
+	return dec.Decode(into) //nolint:wrapcheck // whoever asks says of what
+}
+
 func at(o *inventory.Object) string {
 	l := o.Locate("")
 	if l.File == "" {
@@ -77,43 +86,24 @@ func at(o *inventory.Object) string {
 	return fmt.Sprintf("%s:%d", l.File, l.Line)
 }
 
-// newBound compiles a policy. What depends on who asks compiles for an API server
-// only; it is kept and says unknown.
+// newBound compiles a policy. What depends on who asks is kept and says unknown;
+// what users may do compiles for an API server only.
 func newBound(p *admissionregistrationv1.ValidatingAdmissionPolicy) (*bound, error) {
 	meta, err := metaOf(p)
 	if err != nil {
 		return nil, err
 	}
-	b := &bound{meta: meta, spec: p}
-	text := expressions(p)
-	for part, why := range map[string]string{
-		"authorizer":       "the policy asks what the user may do",
-		"request.userInfo": "the policy depends on who asks",
-		"request.options":  "the policy depends on how it is asked",
-		"request.dryRun":   "the policy depends on how it is asked",
-	} {
-		if strings.Contains(text, part) {
-			b.why = why
-			return b, nil
-		}
+	if p.Spec.MatchConstraints == nil || len(p.Spec.MatchConstraints.ResourceRules) == 0 {
+		return nil, fmt.Errorf("policy %s: spec.matchConstraints.resourceRules is missing, and the API server takes no policy without", p.Name)
 	}
-	b.policy, err = Compile(p)
+	if len(p.Spec.Validations)+len(p.Spec.AuditAnnotations) == 0 {
+		return nil, fmt.Errorf("policy %s: spec.validations is missing", p.Name)
+	}
+	b := &bound{meta: meta, spec: p, reads: readsOf(deciding(p)...)}
+	if !b.reads.authorizer {
+		b.policy, err = Compile(knowable(p))
+	}
 	return b, err
-}
-
-// expressions gives all CEL of a policy as one text.
-func expressions(p *admissionregistrationv1.ValidatingAdmissionPolicy) string {
-	var out []string
-	for _, c := range p.Spec.MatchConditions {
-		out = append(out, c.Expression)
-	}
-	for _, v := range p.Spec.Variables {
-		out = append(out, v.Expression)
-	}
-	for _, v := range p.Spec.Validations {
-		out = append(out, v.Expression, v.MessageExpression)
-	}
-	return strings.Join(out, "\n")
 }
 
 // metaOf describes a policy as a control, by the annotations that exported ones

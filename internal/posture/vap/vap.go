@@ -52,9 +52,12 @@ func Compile(p *admissionregistrationv1.ValidatingAdmissionPolicy) (*Policy, err
 		}
 		return out
 	}
-	var conditions, validations, messages []plugincel.ExpressionAccessor
+	var conditions, validations, messages, notes []plugincel.ExpressionAccessor
 	for i := range p.Spec.MatchConditions {
 		conditions = append(conditions, (*matchconditions.MatchCondition)(&p.Spec.MatchConditions[i]))
+	}
+	for _, a := range p.Spec.AuditAnnotations {
+		notes = append(notes, &validating.AuditAnnotationCondition{Key: a.Key, ValueExpression: a.ValueExpression})
 	}
 	for _, v := range p.Spec.Validations {
 		validations = append(validations, &validating.ValidationCondition{Expression: v.Expression, Message: v.Message, Reason: v.Reason})
@@ -64,12 +67,15 @@ func Compile(p *admissionregistrationv1.ValidatingAdmissionPolicy) (*Policy, err
 		}
 		messages = append(messages, &validating.MessageExpressionCondition{MessageExpression: v.MessageExpression})
 	}
+	// With failurePolicy Ignore the API server goes on as if an expression that cannot
+	// be run were not there. Here it must show, so that it is never taken for a pass.
+	fail := admissionregistrationv1.Fail
 	var matcher matchconditions.Matcher
 	if len(conditions) > 0 {
-		matcher = matchconditions.NewMatcher(compile("matchConditions", conditions), p.Spec.FailurePolicy, "policy", "validate", p.Name)
+		matcher = matchconditions.NewMatcher(compile("matchConditions", conditions), &fail, "policy", "validate", p.Name)
 	}
 	out := &Policy{ValidatingAdmissionPolicy: p, validator: validating.NewValidator(
-		compile("validations", validations), matcher, compile("auditAnnotations", nil), compile("messageExpression", messages), p.Spec.FailurePolicy, nil,
+		compile("validations", validations), matcher, compile("auditAnnotations", notes), compile("messageExpression", messages), &fail, nil,
 	)}
 	if err := errors.Join(wrong...); err != nil {
 		return nil, fmt.Errorf("policy %s: %w", p.Name, err)
@@ -94,8 +100,11 @@ type Decision struct {
 	Applies bool
 	// Denied is by a validation, Failed by an expression that could not be run.
 	Denied, Failed bool
-	// Messages are those of the validations that deny or could not be run.
+	// Messages are those of the validations that deny or could not be run. The latter
+	// may hold values of the object.
 	Messages []string
+	// Denials are those of the validations that deny.
+	Denials []string
 }
 
 // Judge gives what the policy's expressions say. It looks neither at bindings nor
@@ -112,7 +121,11 @@ func (p *Policy) Judge(ctx context.Context, r Request) Decision {
 	if operation == admission.Update {
 		options = &metav1.UpdateOptions{}
 	}
-	attributes := admission.NewAttributesRecord(object, before, kind, object.GetNamespace(), object.GetName(), resource, r.SubResource,
+	namespace := object.GetNamespace()
+	if kind.Group == "" && kind.Kind == "Namespace" {
+		namespace = object.GetName() // as the API server has it in the request for one
+	}
+	attributes := admission.NewAttributesRecord(object, before, kind, namespace, object.GetName(), resource, r.SubResource,
 		operation, options, false, &user.DefaultInfo{Name: "bulwark"})
 	versioned := &admission.VersionedAttributes{Attributes: attributes, VersionedKind: kind, VersionedObject: object, VersionedOldObject: before}
 	result := p.validator.Validate(ctx, resource, versioned, r.Params, r.Namespace, celconfig.RuntimeCELCostBudget, nil)
@@ -120,13 +133,18 @@ func (p *Policy) Judge(ctx context.Context, r Request) Decision {
 	for _, d := range result.Decisions {
 		switch d.Evaluation {
 		case validating.EvalDeny:
-			out.Denied = true
+			out.Denied, out.Denials = true, append(out.Denials, d.Message)
 		case validating.EvalError:
 			out.Failed = true
 		case validating.EvalAdmit:
 			continue
 		}
 		out.Messages = append(out.Messages, d.Message)
+	}
+	for _, a := range result.AuditAnnotations {
+		if a.Action == validating.AuditAnnotationActionError {
+			out.Failed, out.Messages = true, append(out.Messages, a.Error)
+		}
 	}
 	return out
 }

@@ -51,7 +51,7 @@ func align(rendered string, templates ...string) []int {
 		}
 	}
 	w := way{pieces: pieces, exact: exact, mixed: mixed, outputs: outputs, bounds: bounds}
-	if len(lines) > maxAligned || len(lines)*len(mixed) > 50_000_000 {
+	if len(lines) > maxAligned || len(lines)*len(mixed) > 50_000_000 || len(rendered)*len(mixed) > 2_000_000_000 {
 		return w.quick(lines)
 	}
 	return w.cheapest(lines)

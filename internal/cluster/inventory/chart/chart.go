@@ -4,13 +4,17 @@
 // finds nothing and names are not resolved.
 //
 // A template is a program. Loops and texts of a size that stands in the template
-// are bounded, but one that reckons a huge size can still use up memory and time:
-// whoever scans charts of strangers limits the process from outside.
+// are refused, but one that reckons a huge size, or a value that holds itself, can
+// still use up memory, time and the stack: charts of strangers are rendered in
+// another process, see Options.Apart.
 package chart
 
 import (
+	"archive/tar"
+	"compress/gzip"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,6 +37,9 @@ type Options struct {
 	// APIVersions are added to those of Kubernetes itself in
 	// .Capabilities.APIVersions.
 	APIVersions []string
+	// Apart has a job done by Work in a process that may come to harm. nil: it is
+	// done in this one, for charts that are trusted.
+	Apart func(job []byte) ([]byte, error)
 }
 
 // Is reports whether path is a chart: a folder with a Chart.yaml, or a gzipped
@@ -57,6 +64,31 @@ func Is(path string) bool {
 	head := make([]byte, 3)
 	_, err = f.Read(head)
 	return err == nil && string(head) == "\x1f\x8b\x08"
+}
+
+// Packed reports whether a file is a packed chart by what is in it.
+func Packed(file string) bool {
+	f, err := os.Open(file) //nolint:gosec // G304: the user names the file, or its folder
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }() // read only
+	zip, err := gzip.NewReader(f)
+	if err != nil {
+		return false
+	}
+	const most, files = 8 << 20, 200 // a chart's own files come first
+	in := tar.NewReader(io.LimitReader(zip, most))
+	for range files {
+		head, err := in.Next()
+		if err != nil {
+			return false
+		}
+		if _, name, ok := strings.Cut(head.Name, "/"); ok && name == "Chart.yaml" {
+			return true
+		}
+	}
+	return false
 }
 
 // Render renders the chart at path. Hooks and tests are objects like others, and

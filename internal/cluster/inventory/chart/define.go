@@ -38,6 +38,9 @@ func defines(all []template) map[string]define {
 			default:
 				if depth == 0 && word == "define" {
 					name, from = part(text, m, 2), m[1]
+					if end := strings.Index(text[from:], "}}"); end >= 0 {
+						from += end + 2
+					}
 				}
 				depth++
 			}

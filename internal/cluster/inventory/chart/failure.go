@@ -2,7 +2,9 @@ package chart
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"text/template/parse"
@@ -30,6 +32,49 @@ func clean(text string) string {
 	text = strings.Join(strings.Fields(text), " ")
 	if runes := []rune(text); len(runes) > 300 {
 		text = string(runes[:300]) + "…"
+	}
+	return text
+}
+
+// secretName is how fields are named that hold what nobody may read.
+var secretName = regexp.MustCompile(`(?i)pass|secret|token|cred|private|api.?key|access.?key|dsn|auth`)
+
+// secrets gives the texts below fields of such names, the longest first.
+func secrets(values any) []string {
+	found := map[string]bool{}
+	var look func(v any, secret bool)
+	look = func(v any, secret bool) {
+		switch v := v.(type) {
+		case map[string]any:
+			for k, e := range v {
+				look(e, secret || secretName.MatchString(k))
+			}
+		case []any:
+			for _, e := range v {
+				look(e, secret)
+			}
+		case string:
+			if secret && len(v) >= 4 {
+				found[v] = true
+			}
+		}
+	}
+	look(plain(values), false)
+	return slices.SortedFunc(maps.Keys(found), func(a, b string) int {
+		if len(a) != len(b) {
+			return len(b) - len(a)
+		}
+		return strings.Compare(a, b)
+	})
+}
+
+// hide takes values out of the text of an error, which may quote them.
+func hide(text string, values []string) string {
+	for _, v := range values {
+		text = strings.ReplaceAll(text, v, "(hidden)")
+		if inner := strings.Trim(strconv.Quote(v), `"`); inner != v {
+			text = strings.ReplaceAll(text, inner, "(hidden)")
+		}
 	}
 	return text
 }

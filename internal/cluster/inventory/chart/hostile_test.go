@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -68,8 +69,10 @@ func TestPacked(t *testing.T) {
 	t.Chdir(t.TempDir())
 	sub := pack(t, []entry{{name: "db/Chart.yaml", text: strings.Replace(meta, "name: c", "name: db", 1)}, {name: "db/templates/x.yaml", text: strings.Replace(configMap, "good", "db", 1)}})
 	write(t, "c-1.0.0.tgz", pack(t, []entry{{name: "c/Chart.yaml", text: meta}, {name: "c/templates/x.yaml", text: "\n" + configMap}, {name: "c/charts/db-1.0.0.tgz", text: string(sub)}}))
-	if !chart.Is("c-1.0.0.tgz") {
-		t.Error("a packed chart is none")
+	write(t, "other.tgz", pack(t, []entry{{name: "c/readme", text: meta}}))
+	write(t, "text.tgz", []byte(meta))
+	if !chart.Is("c-1.0.0.tgz") || !chart.Packed("c-1.0.0.tgz") || chart.Packed("other.tgz") || chart.Packed("text.tgz") || chart.Packed("none.tgz") {
+		t.Error("a packed chart is none, or another file is one")
 	}
 	objects, problems, err := chart.Render("c-1.0.0.tgz", chart.Options{})
 	if err != nil || len(problems) > 0 || len(objects) != 2 {
@@ -144,7 +147,7 @@ func TestLinks(t *testing.T) {
 	write(t, "c/real/good.yaml", []byte(configMap))
 	write(t, "secret/x.yaml", []byte(strings.Replace(configMap, "good", "bad", 1)))
 	for at, to := range map[string]string{
-		"c/templates": "real", "c/real/out.yaml": "../../secret/x.yaml", "c/abs": "/etc", "c/files": "../secret", "c/real/gone.yaml": "nowhere",
+		"c/LICENSE": "../LICENSE", "c/README.md": "../../README.md", "c/templates": "real", "c/real/out.yaml": "../../secret/x.yaml", "c/abs": "/etc", "c/files": "../secret", "c/real/gone.yaml": "nowhere",
 	} {
 		if err := os.Symlink(to, at); err != nil {
 			t.Fatal(err)
@@ -227,6 +230,83 @@ func TestRefused(t *testing.T) {
 	}
 	if _, _, err := chart.Render("c", chart.Options{Set: []string{"a.b.c[hunter2"}}); err != nil && strings.Contains(err.Error(), "=hunter2") {
 		t.Errorf("the value is shown: %v", err)
+	}
+}
+
+// TestSecretsOfErrors renders charts whose errors quote values.
+func TestSecretsOfErrors(t *testing.T) {
+	t.Chdir(t.TempDir())
+	templates := map[string]string{
+		"fail":  `{{ fail (printf "the password %s is too short" .Values.db.password) }}`,
+		"tpl":   `{{ tpl .Values.db.password . }}`,
+		"date":  `{{ mustToDate "2006-01-02" .Values.db.password }}`,
+		"split": `{{ regexFind .Values.db.password "x" | mustRegexFind .Values.db.password }}`,
+		"deep":  `{{ .Values.db.password.of.nobody }}`,
+		"atoi":  `{{ mustFromJson .Values.db.password }}`,
+		"list":  `{{ index .Values.tokens 0 | fail }}`,
+	}
+	for name, text := range templates {
+		dir := filepath.Join(name, "c")
+		write(t, filepath.Join(dir, "Chart.yaml"), []byte(meta))
+		write(t, filepath.Join(dir, "values.yaml"), []byte("db: {password: 'hunter2 ({{ if'}\ntokens: [hunter2-token]\n"))
+		write(t, filepath.Join(dir, "templates", "x.yaml"), []byte(text))
+		_, problems, err := chart.Render(dir, chart.Options{})
+		got := problemsOf(problems)
+		if err != nil || len(problems) != 1 || strings.Contains(got, "hunter2") {
+			t.Errorf("%s: %v, %s", name, err, got)
+		}
+		t.Log(got)
+	}
+}
+
+// TestManyIgnored is a chart whose ignored files would be looked for without end.
+func TestManyIgnored(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, "c/Chart.yaml", []byte(meta))
+	write(t, "c/.helmignore", []byte(strings.Repeat("*a*b*c*\n", 2000)))
+	if _, problems, err := chart.Render("c", chart.Options{}); err != nil || !strings.Contains(problemsOf(problems), ".helmignore") {
+		t.Errorf("%v, %v", problems, err)
+	}
+}
+
+// TestApart renders a chart by a job: what comes back is what is made here.
+func TestApart(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, "c/Chart.yaml", []byte(meta))
+	write(t, "c/values.yaml", []byte("size: 1\n"))
+	write(t, "c/crds/x.yaml", []byte(strings.Replace(configMap, "good", "crd", 1)))
+	write(t, "c/templates/_h.tpl", []byte("{{ define \"h\" }}data:\n  size: {{ .Values.size | quote }}\n{{ end }}"))
+	write(t, "c/templates/x.yaml", []byte(configMap+"{{ include \"h\" . }}\n---\n"+strings.Replace(configMap, "good", "second", 1)))
+	write(t, "c/templates/bad.yaml", []byte("{{ fail \"no\" }}"))
+	write(t, "c/templates/NOTES.txt", []byte("Thank you"))
+	jobs := 0
+	show := func(apart func([]byte) ([]byte, error)) string {
+		c, err := chart.Open("c", chart.Options{Set: []string{"a=1"}, Apart: apart})
+		if err != nil {
+			t.Fatal(err)
+		}
+		objects, problems := c.RenderWith(map[string]any{"size": 3000000})
+		return shown(objects, problems, []string{"ConfigMap good data.size", "ConfigMap second metadata.name"}, nil)
+	}
+	here := show(nil)
+	there := show(func(job []byte) ([]byte, error) {
+		jobs++
+		return chart.Work(job)
+	})
+	if here != there || jobs != 1 {
+		t.Errorf("%d jobs: %s\nand here: %s", jobs, there, here)
+	}
+	for _, want := range []string{`"size":"3e+06"`, "ConfigMap crd", "_h.tpl:2", "templates/x.yaml:8", "bad.yaml:1: the template does not render: no"} {
+		if !strings.Contains(here, want) {
+			t.Errorf("no %s in %s", want, here)
+		}
+	}
+	lost := show(func([]byte) ([]byte, error) { return nil, errors.New("ended") })
+	if !strings.Contains(lost, "the chart is not rendered: ended") || strings.Contains(lost, "ConfigMap") {
+		t.Errorf("a job that is lost: %s", lost)
+	}
+	if _, err := chart.Work([]byte("no job")); err == nil {
+		t.Error("anything is a job")
 	}
 }
 

@@ -26,6 +26,9 @@ const (
 	maxFile  = 5 << 20
 	maxFiles = 20_000
 	maxDepth = 10
+	// Each line of .helmignore is held against each file.
+	maxIgnore  = 64 << 10
+	maxIgnored = 1000
 )
 
 // file is one file of a chart, subcharts' files included.
@@ -86,8 +89,16 @@ func readFolder(dir string, b *bounds) ([]file, []inventory.Problem, error) {
 	}
 	defer func() { _ = root.Close() }()
 	rules := ignore.Empty()
-	if text, err := root.ReadFile(ignore.HelmIgnore); err == nil && len(text) <= maxFile {
-		if rules, err = ignore.Parse(bytes.NewReader(text)); err != nil {
+	if f, err := root.Open(ignore.HelmIgnore); err == nil {
+		text, err := io.ReadAll(io.LimitReader(f, maxIgnore+1))
+		_ = f.Close()
+		if err == nil && (len(text) > maxIgnore || bytes.Count(text, []byte("\n")) > maxIgnored) {
+			err = fmt.Errorf("it has more than %d bytes or %d lines", maxIgnore, maxIgnored)
+		}
+		if err == nil {
+			rules, err = ignore.Parse(bytes.NewReader(text))
+		}
+		if err != nil {
 			return nil, nil, fmt.Errorf("read %s: %w", ignore.HelmIgnore, err)
 		}
 	}
@@ -124,7 +135,7 @@ func (w *walk) folder(at string, depth int) error {
 		shown := filepath.Join(w.dir, filepath.FromSlash(name))
 		info, err := w.root.Stat(name)
 		if err != nil {
-			if ignored, lerr := w.root.Lstat(name); lerr == nil && w.rules.Ignore(name, ignored) {
+			if ignored, lerr := w.root.Lstat(name); lerr == nil && (w.rules.Ignore(name, ignored) || prose(name)) {
 				continue
 			}
 			w.skip(shown, "is not read: "+reason(err)+"; links out of the chart are not followed, copy the file into the chart")
@@ -161,6 +172,17 @@ func (w *walk) folder(at string, depth int) error {
 		}
 	}
 	return nil
+}
+
+// prose reports whether a file is for people alone, as the license that the charts
+// of a repository often share by links.
+func prose(name string) bool {
+	word, _, _ := strings.Cut(strings.ToUpper(name), ".")
+	switch word {
+	case "CHANGELOG", "CODE_OF_CONDUCT", "CONTRIBUTING", "LICENSE", "NOTICE", "OWNERS", "README", "SECURITY":
+		return true
+	}
+	return false
 }
 
 // skip notes a file that is left out. Twenty are enough to see what is wrong.

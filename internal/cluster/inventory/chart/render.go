@@ -1,6 +1,7 @@
 package chart
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"path"
@@ -29,35 +30,25 @@ func (c *Chart) RenderWith(over map[string]any) ([]*inventory.Object, []inventor
 	if c.broken != nil {
 		return nil, append(problems, c.problem("", 0, "the chart cannot be read: "+c.broken.Error()))
 	}
-	t, err := c.tree()
+	m, err := c.made(over)
 	if err != nil {
-		return nil, append(problems, c.problem("", 0, "the chart cannot be read: "+err.Error()))
+		return nil, append(problems, c.problem("", 0, "the chart is not rendered: "+err.Error()))
 	}
-	values, more, err := c.prepare(t, over)
-	problems = append(problems, more...)
-	if err != nil {
-		return nil, append(problems, c.problem("", 0, "the chart does not render: "+err.Error()))
-	}
-	texts, more := c.execute(t, values)
-	problems = append(problems, more...)
+	problems = append(problems, m.Problems...)
 	var objects []*inventory.Object
-	for _, f := range t.crds() {
-		found, bad := manifest.Decode(t.places[f], f.Data)
+	for _, f := range m.CRDs {
+		found, bad := manifest.Decode(f.Path, f.Text)
 		objects, problems = append(objects, found...), append(problems, bad...)
 	}
-	size := 0
-	all := t.templates()
+	all := m.templates()
 	named := defines(all)
-	for _, tmpl := range all {
-		text, ok := texts[tmpl.key]
-		if !ok || tmpl.partial() || tmpl.notes() || strings.TrimSpace(text) == "" {
+	for i, tmpl := range all {
+		text := m.Templates[i].Text
+		if len(bytes.TrimSpace(text)) == 0 {
 			continue
 		}
-		if size += len(text); size > maxRendered {
-			return objects, append(problems, c.problem("", 0, fmt.Sprintf("the chart makes more than %d MiB; the rest is left out", maxRendered>>20)))
-		}
-		src := &source{path: tmpl.path, template: string(tmpl.file.Data), rendered: text, defines: named}
-		found, bad := manifest.Decode(tmpl.path, []byte(text))
+		src := &source{path: tmpl.path, template: string(tmpl.file.Data), rendered: string(text), defines: named}
+		found, bad := manifest.Decode(tmpl.path, text)
 		for _, o := range found {
 			raw := o.Raw()
 			if space := c.opt.Namespace; space != "" && o.Namespace == "" && namespaced(o.Kind) {
@@ -77,6 +68,41 @@ func (c *Chart) RenderWith(over map[string]any) ([]*inventory.Object, []inventor
 		}
 	}
 	return objects, problems
+}
+
+// print runs the templates.
+func (c *Chart) print(over map[string]any) *made {
+	m := &made{}
+	t, err := c.tree()
+	if err != nil {
+		m.Problems = append(m.Problems, c.problem("", 0, "the chart cannot be read: "+err.Error()))
+		return m
+	}
+	values, more, err := c.prepare(t, over)
+	m.Problems = append(m.Problems, more...)
+	if err != nil {
+		m.Problems = append(m.Problems, c.problem("", 0, "the chart does not render: "+err.Error()))
+		return m
+	}
+	texts, more := c.execute(t, values)
+	m.Problems = append(m.Problems, more...)
+	for _, f := range t.crds() {
+		m.CRDs = append(m.CRDs, printed{Path: t.places[f], Text: f.Data})
+	}
+	size := 0
+	for _, tmpl := range t.templates() {
+		next := printed{Key: tmpl.key, Path: tmpl.path, Template: tmpl.file.Data}
+		if text := texts[tmpl.key]; !tmpl.partial() && !tmpl.notes() {
+			size += len(text)
+			if size > maxRendered {
+				m.Problems = append(m.Problems, c.problem("", 0, fmt.Sprintf("the chart makes more than %d MiB; the rest is left out", maxRendered>>20)))
+				return m
+			}
+			next.Text = []byte(text)
+		}
+		m.Templates = append(m.Templates, next)
+	}
+	return m
 }
 
 // All gives the values that the templates see: the chart's own and its subcharts',
@@ -151,6 +177,7 @@ func (c *Chart) execute(t *tree, values chartutil.Values) (map[string]string, []
 			tmpl.file.Data = nil
 		}
 	}
+	hidden := secrets(values["Values"]) // now, since templates can change them
 	texts, err := run(t.root, values)
 	if err == nil {
 		return texts, problems
@@ -163,7 +190,7 @@ func (c *Chart) execute(t *tree, values chartutil.Values) (map[string]string, []
 		}
 		out, err := c.alone(t, all, tmpl, values)
 		if err != nil {
-			failed[c.failure(all, tmpl, err)]++
+			failed[c.failure(all, tmpl, hide(err.Error(), hidden))]++
 			continue
 		}
 		texts[tmpl.key] = out
@@ -176,8 +203,8 @@ func (c *Chart) execute(t *tree, values chartutil.Values) (map[string]string, []
 		}
 		problems = append(problems, p)
 	}
-	if len(problems) == 0 { // each renders by itself, yet not all together
-		problems = append(problems, c.problem("", 0, "the chart does not render: "+clean(err.Error())))
+	if len(failed) == 0 { // each renders by itself, yet not all together
+		problems = append(problems, c.problem("", 0, "the chart does not render: "+clean(hide(err.Error(), hidden))))
 	}
 	return texts, problems
 }
@@ -208,8 +235,7 @@ func run(root *helm.Chart, values chartutil.Values) (map[string]string, error) {
 
 // failure says where and why a template fails. The place is that of the innermost
 // template, where the mistake is.
-func (c *Chart) failure(all []template, at template, err error) inventory.Problem {
-	text := err.Error()
+func (c *Chart) failure(all []template, at template, text string) inventory.Problem {
 	p := inventory.Problem{Location: bulwark.Location{File: at.path}}
 	for _, m := range placeInText.FindAllStringSubmatch(text, -1) {
 		for _, tmpl := range all {

@@ -1,6 +1,7 @@
 package chart
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -13,6 +14,8 @@ import (
 // newest is the Kubernetes version that charts are rendered for where nobody says
 // another, and oldest the last one that is tried for a chart that refuses it.
 const newest, oldest = 36, 16
+
+var errSet = errors.New(`is not understood: write a.b=c, with "\," for a comma within a value`)
 
 // given gives the values that the user gave, files first. over replaces single
 // values after that.
@@ -29,13 +32,13 @@ func (c *Chart) given(over map[string]any) (map[string]any, error) {
 		out = merge(out, v)
 	}
 	for _, s := range c.opt.Set {
-		if err := strvals.ParseInto(s, out); err != nil {
-			return nil, fmt.Errorf("values set by hand: %q: %w", key(s), err)
+		if strvals.ParseInto(s, out) != nil { // whose error may be a part of a password
+			return nil, fmt.Errorf("values set by hand: %q: %w", key(s), errSet)
 		}
 	}
 	for _, s := range c.opt.SetString {
-		if err := strvals.ParseIntoString(s, out); err != nil {
-			return nil, fmt.Errorf("values set by hand as text: %q: %w", key(s), err)
+		if strvals.ParseIntoString(s, out) != nil {
+			return nil, fmt.Errorf("values set by hand as text: %q: %w", key(s), errSet)
 		}
 	}
 	return merge(out, over), nil

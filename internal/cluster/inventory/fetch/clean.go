@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,10 +21,10 @@ func clean(text []byte, k resource, secretValues bool) ([]byte, error) {
 		if given, ok := top[field]; ok {
 			var got string
 			if err := json.Unmarshal(given, &got); err != nil || got != "" && got != want {
-				return nil, fmt.Errorf("an item has another %s than the list, %s", field, shorten(string(given)))
+				return nil, fmt.Errorf("an item has another %s than the list, %q", field, shorten(got))
 			}
 		}
-		quoted, err := json.Marshal(want)
+		quoted, err := write(want)
 		if err != nil {
 			return nil, fmt.Errorf("write %s: %w", field, err)
 		}
@@ -35,10 +36,10 @@ func clean(text []byte, k resource, secretValues bool) ([]byte, error) {
 	}
 	delete(meta, "managedFields")
 	var err error
-	if top["metadata"], err = json.Marshal(meta); err != nil {
+	if top["metadata"], err = write(meta); err != nil {
 		return nil, fmt.Errorf("write metadata: %w", err)
 	}
-	out, err := json.Marshal(top)
+	out, err := write(top)
 	if err != nil {
 		return nil, fmt.Errorf("write an object: %w", err)
 	}
@@ -46,4 +47,15 @@ func clean(text []byte, k resource, secretValues bool) ([]byte, error) {
 		return redact.Secret(out)
 	}
 	return out, nil
+}
+
+// write is json.Marshal without escapes for HTML, which are six bytes for one.
+func write(v any) (json.RawMessage, error) {
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, fmt.Errorf("encode: %w", err)
+	}
+	return bytes.Clone(bytes.TrimSuffix(out.Bytes(), []byte("\n"))), nil // without room behind it: objects are kept
 }

@@ -37,7 +37,7 @@ func TestSecretValues(t *testing.T) {
 		"stringData": map[string]any{"s": redact.Plain},
 		"metadata": map[string]any{
 			"name": "a", "namespace": "b", "labels": map[string]any{"a": "b"},
-			"annotations": map[string]any{"kubectl.kubernetes.io/last-applied-configuration": redact.Plain, "copied": redact.Plain, "kept": "team a"},
+			"annotations": map[string]any{"kubectl.kubernetes.io/last-applied-configuration": `{"data":{"key":"` + redact.Value + `"}}`, "copied": redact.Plain, "kept": "team a"},
 		},
 	}
 	if diff := cmp.Diff(any(want), got); diff != "" {
@@ -56,7 +56,7 @@ func TestOddSecrets(t *testing.T) {
 		`{"metadata":{"name":"a"},"data":"hunter2"}`, `{"metadata":{"name":"a"},"data":["hunter2"]}`,
 		`{"metadata":{"name":"a"},"data":{"a":{"b":"hunter2"}}}`, `{"metadata":{"name":"a"},"stringData":{"a":["hunter2"]}}`,
 		`{"metadata":{"name":"a","annotations":{"a":{"b":"hunter2"}}}}`, `{"metadata":{"name":"a","annotations":"hunter2"}}`,
-		`{"metadata":"hunter2"}`, `{"hunter2":`, `"hunter2"`,
+		`{"metadata":"hunter2"}`, `{"hunter2":`, `"hunter2"`, `{"kind":{"data":"hunter2"},"metadata":{"name":"a"}}`, `{"metadata":{"name":"a","data":"hunter2"}}`,
 	} {
 		out, err := clean([]byte(text), secrets, false)
 		if strings.Contains(fmt.Sprint(err), "hunter2") || strings.Contains(string(out), "hunter2") {

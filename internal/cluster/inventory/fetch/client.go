@@ -35,7 +35,10 @@ const (
 	maxComplaint = 64 << 10
 )
 
-var errSilent = errors.New("the API server stopped answering")
+var (
+	errSilent = errors.New("the API server stopped answering")
+	errLate   = errors.New("the API server is too slow: the time for the whole reading is over")
+)
 
 // client makes GET requests and tries again where that may help.
 type client struct {
@@ -46,6 +49,8 @@ type client struct {
 	wait    func(context.Context, time.Duration) error
 	// failures in a row, of all requests.
 	failures atomic.Int64
+	// late is set when no more requests are to be made.
+	late atomic.Bool
 }
 
 func newClient(cfg *rest.Config, opt *Options) (*client, error) {
@@ -59,7 +64,8 @@ func newClient(cfg *rest.Config, opt *Options) (*client, error) {
 	}
 	base, _, err := rest.DefaultServerUrlFor(c)
 	if err != nil {
-		return nil, fmt.Errorf("address of the API server: %w", err)
+		// Without the cause, which repeats the address: it may hold a password.
+		return nil, errors.New("address of the API server: expected a URL or host:port")
 	}
 	h, err := rest.HTTPClientFor(c)
 	if err != nil {
@@ -117,7 +123,10 @@ func final(err error) bool {
 func (c *client) get(ctx context.Context, path string, query url.Values, read func(io.Reader) error) error {
 	pause := firstPause
 	for try := 1; ; try++ {
-		if c.failures.Load() >= despair {
+		switch {
+		case c.late.Load():
+			return errLate
+		case c.failures.Load() >= despair:
 			return errSilent
 		}
 		err := c.once(ctx, path, query, read)

@@ -47,6 +47,10 @@ type Options struct {
 	Workers int
 	// Timeout is how long one request may take, with its body. Default: one minute.
 	Timeout time.Duration
+	// Total is how long all requests may take: a server that sends a little at a time
+	// must not hold a scan up for ever. What was not asked for by then is unreadable.
+	// Default: one hour.
+	Total time.Duration
 	// MaxObjects and MaxBytes bound what is kept of the whole cluster: a server that
 	// never ends its list must not take all memory. Defaults: 2 million, 8 GiB.
 	MaxObjects, MaxBytes int64
@@ -78,6 +82,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Timeout <= 0 {
 		o.Timeout = time.Minute
+	}
+	if o.Total <= 0 {
+		o.Total = time.Hour
 	}
 	if o.MaxObjects <= 0 {
 		o.MaxObjects = 2_000_000
@@ -115,24 +122,30 @@ func Snapshot(ctx context.Context, cfg *rest.Config, opt Options) (*inventory.Sn
 	if err != nil {
 		return nil, err
 	}
+	defer time.AfterFunc(opt.Total, func() { c.late.Store(true) }).Stop()
 	r := &reader{client: c, opt: &opt}
-	r.facts.Live = true
-	if err := r.version(ctx); err != nil {
-		return nil, fmt.Errorf("read cluster %s: %w", cfg.Host, err)
-	}
-	kinds, err := r.discover(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("read cluster %s: %w", cfg.Host, err)
-	}
-	if err := r.lists(ctx, kinds); err != nil {
-		return nil, fmt.Errorf("read cluster %s: %w", cfg.Host, err)
-	}
-	r.facts.Managed = managed(r.facts.Version, kinds, r.objects)
-	if err := r.kubelets(ctx); err != nil {
-		return nil, fmt.Errorf("read cluster %s: %w", cfg.Host, err)
+	if err := r.cluster(ctx); err != nil {
+		return nil, fmt.Errorf("read cluster %s: %w", c.base.Redacted(), err)
 	}
 	slices.SortFunc(r.unreadable, byKind)
 	return inventory.NewSnapshot(r.objects, r.facts, r.unreadable, r.problems), nil
+}
+
+// cluster reads everything.
+func (r *reader) cluster(ctx context.Context) error {
+	r.facts.Live = true
+	if err := r.version(ctx); err != nil {
+		return err
+	}
+	kinds, err := r.discover(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.lists(ctx, kinds); err != nil {
+		return err
+	}
+	r.facts.Managed = managed(r.facts.Version, kinds, r.objects)
+	return r.kubelets(ctx)
 }
 
 // reader is one reading of a cluster.

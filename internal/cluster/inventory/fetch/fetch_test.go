@@ -1,6 +1,8 @@
 package fetch
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -118,9 +120,56 @@ func TestHostileLists(t *testing.T) {
 		"deep":                    {answer(200, `{"kind":"PodList","items":[`+deep), "no list of objects", 0},
 		"leads back":              {then(firstPage, firstPage), "leads back to itself", 2},
 		"endless":                 {endless, "pages of the list are empty", 0},
-		"redirect":                {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/api/v1/secrets", http.StatusFound) }, "302 Found", 0},
-		"gone":                    {refusal(404, "no such kind"), "404 Not Found", 0},
-		"control characters":      {refusal(500, "a\nb\x1b[31m"), "a b [31m", 0},
+		"leads back in two steps": {func(w http.ResponseWriter, r *http.Request) {
+			next := map[string]string{"": "a", "a": "b", "b": "a"}[r.URL.Query().Get("continue")]
+			_, _ = fmt.Fprintf(w, `{"kind":"PodList","metadata":{"continue":%q},"items":[%s]}`, next, object("Pod", "shop", "on-page-"+next, ""))
+		}, "leads back to itself", 2},
+		"same object on two pages": {func(w http.ResponseWriter, r *http.Request) {
+			next, items := "2", object("Pod", "shop", "a", "")
+			if r.URL.Query().Get("continue") != "" {
+				next, items = "", items+","+strings.Join([]string{object("Pod", "b", "b", ""), object("Pod", "c", "c", ""), object("Pod", "d", "d", ""), object("Pod", "e", "e", "")}, ",")
+			}
+			_, _ = fmt.Fprintf(w, `{"kind":"PodList","metadata":{"continue":%q},"items":[%s]}`, next, items)
+		}, "", 0},
+		"length too long": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "5000")
+			_, _ = io.WriteString(w, `{"kind":"PodList","items":[`)
+		}, "no list of objects", 0},
+		"length too short": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "40")
+			_, _ = io.WriteString(w, `{"kind":"PodList","items":[`+item+`]}`)
+		}, "no list of objects", 0},
+		"bomb": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			z := gzip.NewWriter(w)
+			_, _ = io.WriteString(z, `{"kind":"PodList","items":[{"a":"`)
+			for range maxObject>>20 + 2 {
+				_, _ = z.Write(bytes.Repeat([]byte("x"), 1<<20))
+			}
+			_ = z.Close()
+		}, "an object has more than", 0},
+		"bomb of space": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			z := gzip.NewWriter(w)
+			_, _ = io.WriteString(z, `{"kind":"PodList","items":[`)
+			for range maxObject>>20 + 2 {
+				_, _ = z.Write(bytes.Repeat([]byte(" "), 1<<20))
+			}
+			_ = z.Close()
+		}, "an object has more than", 0},
+		"not gzip": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			_, _ = io.WriteString(w, `{"kind":"PodList","items":[]}`)
+		}, "gzip", 0},
+		"no content":           {answer(204, ""), "204 No Content", 0},
+		"not modified":         {answer(304, ""), "304 Not Modified", 0},
+		"partial content":      {answer(206, `{"kind":"PodList","items":[]}`), "206 Partial Content", 0},
+		"continue is no text":  {answer(200, `{"kind":"PodList","metadata":{"continue":7},"items":[]}`), "no list of objects", 0},
+		"continue after items": {then(answer(200, `{"items":[`+item+`],"kind":"PodList","metadata":{"continue":"2"}}`), refusal(500, "etcd is away")), "etcd is away", 1},
+		"disappears midway":    {then(firstPage, refusal(404, "no such kind")), "404 Not Found", 2},
+		"redirect":             {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/api/v1/secrets", http.StatusFound) }, "302 Found", 0},
+		"gone":                 {refusal(404, "no such kind"), "404 Not Found", 0},
+		"control characters":   {refusal(500, "a\nb\x1b[31m"), "a b [31m", 0},
 	}
 	ran := map[bool]int{}
 	for name, c := range cases {
@@ -342,6 +391,16 @@ func TestBounds(t *testing.T) {
 		"objects": {func(_ *server, o *Options) { o.MaxObjects = 4 }, "more than 4 objects"},
 		"bytes":   {func(_ *server, o *Options) { o.MaxBytes = 500 }, "more than 500 bytes"},
 		"one":     {func(s *server, _ *Options) { s.lists["/api/v1/configmaps"] = []string{big} }, "an object has more than"},
+		"pages": {func(s *server, o *Options) {
+			o.MaxObjects, o.PageSize = 1000, 100
+			s.hostile["/api/v1/pods"] = func(w http.ResponseWriter, r *http.Request) {
+				next := r.URL.Query().Get("continue") + "x"
+				_, _ = fmt.Fprintf(w, `{"kind":"PodList","metadata":{"continue":%q},"items":[%s]}`, next, object("Pod", "shop", next, ""))
+			}
+		}, "the list has more than 111 pages"},
+		"second": {func(s *server, _ *Options) {
+			s.lists["/api/v1/configmaps"] = []string{object("ConfigMap", "shop", "small", ""), strings.Replace(big, `"big"`, `"late"`, 1)}
+		}, "an object has more than"},
 	} {
 		s := newServer(t)
 		opt := s.options()

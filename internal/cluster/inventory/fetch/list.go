@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,8 +17,9 @@ import (
 )
 
 const (
-	// maxObject is how large one object may be. What etcd takes is far less.
-	maxObject = 32 << 20
+	// maxObject is how large one object may be, as of one in a file. What etcd takes is
+	// far less.
+	maxObject = 16 << 20
 	// restarts is how often a list begins again because the server forgot where it
 	// was.
 	restarts = 3
@@ -27,6 +30,7 @@ const (
 var (
 	// errTooMuch is for answers that are larger than a cluster can be.
 	errTooMuch  = errors.New("too much")
+	errLong     = fmt.Errorf("%w: an object has more than %d bytes", errTooMuch, maxObject)
 	errNotAList = errors.New("the answer is no list of objects of this kind")
 )
 
@@ -52,7 +56,8 @@ func (r *reader) release(objects []*inventory.Object) {
 func (r *reader) pages(ctx context.Context, k resource, namespace string) ([]*inventory.Object, error) {
 	var out []*inventory.Object
 	query := url.Values{"limit": {strconv.Itoa(r.opt.PageSize)}}
-	for empty := 0; ; {
+	seen := map[string]*inventory.Object{}
+	for n, empty := int64(0), 0; ; n++ {
 		var p *page
 		err := r.get(ctx, k.path(namespace), query, func(body io.Reader) error {
 			if p != nil {
@@ -67,7 +72,8 @@ func (r *reader) pages(ctx context.Context, k resource, namespace string) ([]*in
 			}
 			return out, err
 		}
-		out = append(out, p.objects...)
+		fresh := r.fresh(seen, p.objects)
+		out = append(out, fresh...)
 		if len(p.objects) > 0 {
 			empty = 0
 		} else {
@@ -76,13 +82,37 @@ func (r *reader) pages(ctx context.Context, k resource, namespace string) ([]*in
 		switch {
 		case p.next == "":
 			return out, nil
-		case p.next == query.Get("continue"):
+		case p.next == query.Get("continue"), len(p.objects) > 0 && len(fresh) == 0:
 			return out, fmt.Errorf("%w: the list leads back to itself", errTooMuch)
 		case empty > maxEmpty:
 			return out, fmt.Errorf("%w: %d pages of the list are empty", errTooMuch, empty)
+		case n > r.opt.MaxObjects/int64(r.opt.PageSize)+maxEmpty:
+			return out, fmt.Errorf("%w: the list has more than %d pages", errTooMuch, n)
 		}
 		query.Set("continue", p.next)
 	}
+}
+
+// fresh leaves out the objects that were on an earlier page as they are on this one,
+// and remembers the others. One that changed in between stays, and becomes a Problem
+// when the Snapshot is made.
+func (r *reader) fresh(seen map[string]*inventory.Object, objects []*inventory.Object) []*inventory.Object {
+	var again []*inventory.Object
+	out := slices.DeleteFunc(objects, func(o *inventory.Object) bool {
+		key := o.Namespace + "/" + o.Name
+		first := seen[key]
+		if first == nil {
+			seen[key] = o
+			return false
+		}
+		same := bytes.Equal(first.Raw(), o.Raw())
+		if same {
+			again = append(again, o)
+		}
+		return same
+	})
+	r.release(again)
+	return out
 }
 
 // page is one part of a list.
@@ -159,6 +189,9 @@ func (p *page) items(b *budget, d *json.Decoder) error {
 		if err := d.Decode(&text); err != nil {
 			return err //nolint:wrapcheck // read says what it was doing
 		}
+		if len(text) > maxObject { // a part of it was read with the one before
+			return errLong
+		}
 		o, err := p.object(text)
 		if err != nil {
 			return err
@@ -220,9 +253,17 @@ type budget struct {
 
 func (b *budget) Read(p []byte) (int, error) {
 	if b.left <= 0 {
-		return 0, fmt.Errorf("%w: an object has more than %d bytes", errTooMuch, maxObject)
+		return 0, errLong
 	}
-	n, err := b.r.Read(p[:min(int64(len(p)), b.left)])
+	p = p[:min(int64(len(p)), b.left)]
+	n, err := 0, error(nil)
+	// All of p, of which a connection brings little at a time: a JSON decoder looks at
+	// all the space that it has again whenever it gets more.
+	for n < len(p) && err == nil {
+		var some int
+		some, err = b.r.Read(p[n:])
+		n += some
+	}
 	b.left -= int64(n)
 	return n, err //nolint:wrapcheck // an io.Reader gives io.EOF as it is
 }

@@ -281,7 +281,7 @@ func (u *unfolder) value(raw []byte, path string, given implied, depth int) {
 			u.pass(at)
 		}
 		return
-	case items != nil && (kind == "List" || strings.HasSuffix(kind, "List")):
+	case items != nil && strings.HasSuffix(kind, "List"):
 		given = implied{}
 		if kind != "List" {
 			given = implied{apiVersion, strings.TrimSuffix(kind, "List")}
@@ -308,6 +308,9 @@ func (u *unfolder) value(raw []byte, path string, given implied, depth int) {
 		u.problem(at, fmt.Sprintf("is an object of more than %d bytes, the limit", MaxDocument))
 		return
 	}
+	if items != nil {
+		u.within(items, path, depth)
+	}
 	if group, _, _ := strings.Cut(apiVersion, "/"); group == "kustomize.config.k8s.io" {
 		u.pass(at) // it tells how to build objects, and is none
 		return
@@ -318,6 +321,20 @@ func (u *unfolder) value(raw []byte, path string, given implied, depth int) {
 		return
 	}
 	u.objects = append(u.objects, o)
+}
+
+// within makes objects of what a value has as items that is no list by its kind: to
+// kubectl everything with items is one, and creates them.
+func (u *unfolder) within(items []byte, path string, depth int) {
+	if path != "" {
+		path += "."
+	}
+	_ = jsonscan.Elements(items, func(i int, item []byte) error {
+		if apiVersion, kind, _, err := head(item); err == nil && apiVersion != "" && kind != "" {
+			u.value(item, path+"items["+strconv.Itoa(i)+"]", implied{}, depth+1)
+		}
+		return nil
+	})
 }
 
 // head gives what says what a value is. items is nil for anything but a list.

@@ -23,7 +23,7 @@ func (r *reader) named(path string, info fs.FileInfo) error {
 		return err
 	}
 	if r.first(path) {
-		r.text(path, text, true)
+		r.text(path, text, !r.opt.Loose)
 	}
 	return nil
 }
@@ -62,7 +62,7 @@ func (r *reader) folder(ctx context.Context, dir string) error {
 		return nil
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".") {
+		if strings.HasPrefix(e.Name(), ".") && (e.IsDir() || !wanted(e.Name())) {
 			continue
 		}
 		if err := r.entry(ctx, filepath.Join(dir, e.Name()), e); err != nil {
@@ -72,29 +72,34 @@ func (r *reader) folder(ctx context.Context, dir string) error {
 	return nil
 }
 
+// wanted reports whether a file is read that nobody named: those that kubectl reads.
+func wanted(name string) bool {
+	switch filepath.Ext(name) {
+	case ".yaml", ".yml", ".json":
+		return true
+	}
+	return false
+}
+
 func (r *reader) entry(ctx context.Context, path string, e fs.DirEntry) error {
 	if e.IsDir() {
 		return r.folder(ctx, path)
 	}
-	wanted := false
-	switch filepath.Ext(path) {
-	case ".yaml", ".yml", ".json":
-		wanted = true
-	}
+	counts := wanted(path)
 	at := bulwark.Location{File: path}
 	link := e.Type()&fs.ModeSymlink != 0
-	if !wanted && !link {
+	if !counts && !link {
 		return nil
 	}
 	info, err := os.Stat(path)
 	switch {
-	case err != nil && !wanted: // a link to nowhere, of no name that counts
+	case err != nil && !counts: // a link to nowhere, of no name that counts
 	case err != nil:
 		r.problem(at, unreadable(err))
 	case info.IsDir():
 		// Following it could go in circles; saying nothing could leave out a lot.
 		r.problem(at, "is a symbolic link to a folder, which is not followed; name that folder itself")
-	case !wanted:
+	case !counts:
 	case !info.Mode().IsRegular():
 		r.problem(at, "is not a regular file")
 	case r.first(path):

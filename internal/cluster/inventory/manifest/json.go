@@ -11,29 +11,22 @@ import (
 	"bulwark.dev/bulwark/internal/cluster/inventory/jsonscan"
 )
 
-// json reads a stream of JSON values. It reports false where the text is no JSON
-// and may be YAML, which begins alike.
-func (p *part) json(name string, text []byte, strict bool, trees *trees) bool {
+// json reads a stream of JSON values. Where the text is no JSON, or no longer, message
+// says what is wrong, and n is how many values there were and rest what follows them,
+// which may be YAML. Bytes that are no UTF-8 are read as encoding/json reads them.
+func (p *part) json(name string, text []byte, strict bool, trees *trees) (n int, rest []byte, where bulwark.Location, message string) {
 	at := &cursor{file: name, text: text, line: 1, column: 1}
-	for rest := text; ; {
+	for rest = text; ; n++ {
 		value, next, err := jsonscan.Next(rest)
 		if err != nil {
-			if !isJSON(name) {
-				return false
-			}
-			where := len(text) - len(rest)
+			offset := len(text) - len(rest)
 			if e := (*jsonscan.SyntaxError)(nil); errors.As(err, &e) {
-				where += e.Offset
+				offset += e.Offset
 			}
-			if strict || looksLikeObject(text) {
-				p.problem(at.to(where), fmt.Sprintf("is not JSON: %v", err))
-			} else {
-				p.pass(bulwark.Location{File: name})
-			}
-			return true
+			return n, rest, at.to(offset), fmt.Sprintf("is not JSON: %v", err)
 		}
 		if value == nil {
-			return true
+			return n, nil, bulwark.Location{}, ""
 		}
 		u := unfolder{part: p, strict: strict, place: func(_ string, raw []byte) (inventory.Origin, bulwark.Location) {
 			// raw is a part of text, so what follows its start tells where that is.

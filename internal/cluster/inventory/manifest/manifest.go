@@ -28,6 +28,9 @@ type Options struct {
 	// but a folder with a Chart.yaml becomes a Problem, as its templates are no
 	// YAML yet.
 	Enter func(dir string) bool
+	// Loose reads a file that was named as one of a folder is read: what is no
+	// Kubernetes object in it is passed over.
+	Loose bool
 	// Passed is told of what is passed over in folders: documents that are no
 	// Kubernetes objects, and files that are no YAML and do not look like objects.
 	Passed func(bulwark.Location)
@@ -51,8 +54,8 @@ const (
 )
 
 // Read reads files and folders in the order of paths and names, each file once. A
-// folder stands for its *.yaml, *.yml and *.json files and those of the folders
-// in it, without those whose names begin with a period; "-" is Options.Stdin. It
+// folder stands for its *.yaml, *.yml and *.json files, as to kubectl, and those of
+// the folders in it whose names do not begin with a period; "-" is Options.Stdin. It
 // fails only for a path that cannot be read at all.
 //
 // In a file that was named, a document that is no Kubernetes object is a Problem;

@@ -114,6 +114,17 @@ func TestDecode(t *testing.T) {
 			"a.json", "{\"apiVersion\":\"v1\",\"items\":[\n {\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"a\"}},\n {\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"b\"}}],\n\"kind\":\"List\"}",
 			[]string{"a.json:2:2 Pod a", "a.json:3:2 Pod b"},
 		},
+		"items of no list": {
+			"a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\nitems:\n- {apiVersion: v1, kind: Pod, metadata: {name: a}}\n- {key: a}\n- b\n",
+			[]string{"a.yaml:5:3 Pod a", "a.yaml:1:1 ConfigMap c"},
+		},
+		"items of a list of its own": {
+			"a.json", `{"apiVersion":"v1","kind":"PodList","items":[{"metadata":{"name":"a"},"items":[{"apiVersion":"v1","kind":"Secret","metadata":{"name":"s"}}]}]}`,
+			[]string{"a.json:1:80 Secret s", "a.json:1:46 Pod a"},
+		},
+		"yaml called json":  {"a.json", "# a comment\n{kind: Pod, apiVersion: v1, metadata: {name: web}}", []string{"a.json:2:1 Pod web"}},
+		"flow called json":  {"a.json", "{kind: Pod, apiVersion: v1, metadata: {name: web}}", []string{"a.json:1:1 Pod web"}},
+		"json, not UTF-8":   {"a.json", "{\"kind\": \"Pod\", \"apiVersion\": \"v1\", \"metadata\": {\"name\": \"web\", \"annotations\": {\"a\": \"\xe4\"}}}", []string{"a.json:1:1 Pod web"}},
 		"bare list":         {"a.yaml", "- {apiVersion: v1, kind: Pod, metadata: {name: a}}\n", []string{"a.yaml:1:3 Pod a"}},
 		"no list, but name": {"a.yaml", "apiVersion: x.example/v1\nkind: AllowList\nmetadata: {name: a}\nspec: {items: []}\n", []string{"a.yaml:1:1 AllowList a"}},
 	}
@@ -278,7 +289,7 @@ func TestRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"a.json:1:1 Pod a", "pod.yml:1:1 Pod web",
+		".hidden.yaml:1:1 Pod web", "a.json:1:1 Pod a", "pod.yml:1:1 Pod web",
 		"loop:0: is a symbolic link to a folder, which is not followed; name that folder itself",
 		"broken.yaml:3: is not YAML: found unexpected end of stream",
 		"chart:0: is a Helm chart, whose templates are not read as manifests; scan this folder by itself",
@@ -305,6 +316,41 @@ func TestRead(t *testing.T) {
 	}})
 	if err != nil || len(problems) != 0 || !cmp.Equal(entered, []string{"chart", "b"}) {
 		t.Errorf("folders: asked for %v, %v, %v", entered, problems, err)
+	}
+}
+
+// TestMeantToBeObjects: what cannot be read in a folder is told if it was meant to be an
+// object, whatever stands around that.
+func TestMeantToBeObjects(t *testing.T) {
+	t.Parallel()
+	filler := strings.Repeat("# filler\n", 1<<17)
+	for name, text := range map[string]string{
+		"flow.yaml":       "{kind: Pod, apiVersion: v1, metadata: {name: [}}",
+		"quoted.yaml":     "\"kind\": Pod\n'apiVersion' : v1\nmetadata: [\n",
+		"cut.json":        `{"kind":"Pod","apiVersion":"v1",`,
+		"latin.yaml":      "metadata: {name: \xe4}\nkind: Pod\napiVersion: v1\n",
+		"far.yaml":        filler + pod + "x: [\n",
+		"values.yaml":     strings.Repeat("# ,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,\n", 1<<16) + pod,
+		"large.yaml":      strings.Repeat("# "+strings.Repeat("filler ", 600)+"\n", 1<<12) + pod,
+		"recursive.yaml":  "kind: Pod\napiVersion: v1\nmetadata: &a {b: *a}\n",
+		"other.yaml":      "kindness: x\nmyapiVersion: v1\napiVersionOf: y\na: [\n",
+		"values only.yml": "apiVersion: v1\na: [\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			objects, problems, err := manifest.Read(t.Context(), []string{dir}, manifest.Options{})
+			want := 1
+			if strings.HasPrefix(name, "other") || strings.HasPrefix(name, "values only") {
+				want = 0
+			}
+			if err != nil || len(objects) != 0 || len(problems) != want {
+				t.Errorf("%v, %v", names(objects, problems), err)
+			}
+		})
 	}
 }
 

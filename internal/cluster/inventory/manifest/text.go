@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf16"
@@ -21,23 +20,40 @@ func (r *reader) text(name string, text []byte, strict bool) {
 		r.problem(bulwark.Location{File: name}, err.Error())
 		return
 	}
+	whole := text
+	if c := bytes.TrimLeft(text, " \t\r\n"); len(c) > 0 && (c[0] == '{' || c[0] == '[') {
+		p := &part{}
+		n, rest, at, message := p.json(name, text, strict, r.trees)
+		if n != 1 {
+			rest = text
+		}
+		switch {
+		case message == "":
+			r.parts = append(r.parts, p)
+			return
+		case n > 1 || isJSON(name) && !isYAML(rest):
+			if r.parts = append(r.parts, p); strict || looksLikeObject(text) {
+				p.problem(at, message)
+			} else {
+				p.pass(bulwark.Location{File: name})
+			}
+			return
+		case n == 1: // kubectl goes on with YAML behind the first value
+			r.parts = append(r.parts, p)
+			text = rest
+		}
+	}
 	if line, message := nodes.CheckText(text); message != "" {
 		if strict || looksLikeObject(text) {
-			r.problem(bulwark.Location{File: name, Line: line}, message)
+			r.problem(bulwark.Location{File: name, Line: bytes.Count(whole[:len(whole)-len(text)], []byte("\n")) + line}, message)
 		} else {
 			r.add(nil).pass(bulwark.Location{File: name})
 		}
 		return
 	}
-	if c := bytes.TrimLeft(text, " \t\r\n"); len(c) > 0 && (c[0] == '{' || c[0] == '[') {
-		p := &part{}
-		if p.json(name, text, strict, r.trees) {
-			r.parts = append(r.parts, p)
-			return
-		}
-	}
+	before := bytes.Count(whole[:len(whole)-len(text)], []byte("\n"))
 	for _, c := range nodes.Split(text) {
-		d := &document{file: name, text: c.Text, line: c.First - 1, trees: r.trees}
+		d := &document{file: name, text: c.Text, line: before + c.First - 1, trees: r.trees}
 		r.add(func(p *part) { p.yaml(d, strict) })
 	}
 }
@@ -67,20 +83,46 @@ func decodeUTF16(text []byte) ([]byte, error) {
 	return []byte(string(utf16.Decode(units))), nil
 }
 
-var (
-	hasVersion = regexp.MustCompile(`(?m)^[ \t{-]*["']?apiVersion["']?[ \t]*:`)
-	hasKind    = regexp.MustCompile(`(?m)["']?\bkind["']?[ \t]*:`)
-)
-
-// looksLikeObject reports whether text that cannot be read was meant to be one.
-func looksLikeObject(text []byte) bool {
-	const most = 1 << 20
-	text = text[:min(len(text), most)]
-	return hasVersion.Match(text) && hasKind.Match(text)
-}
-
 // isJSON says how a file is to be read that could be either.
 func isJSON(name string) bool { return filepath.Ext(name) == ".json" }
+
+// isYAML reports whether text that is no JSON can be read as YAML all the same, as
+// kubectl does whatever the file is called.
+func isYAML(text []byte) bool {
+	if _, message := nodes.CheckText(text); message != "" {
+		return false
+	}
+	for _, c := range nodes.Split(text) {
+		if _, _, err := convert(&document{text: c.Text}); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// looksLikeObject reports whether text that cannot be read was meant to be one: it has
+// both keys, in whatever form and order.
+func looksLikeObject(text []byte) bool { return hasKey(text, "apiVersion") && hasKey(text, "kind") }
+
+func hasKey(text []byte, key string) bool {
+	for at := 0; ; {
+		i := bytes.Index(text[at:], []byte(key))
+		if i < 0 {
+			return false
+		}
+		before, after := text[:at+i], text[at+i+len(key):]
+		at += i + len(key)
+		if n := len(before); n > 0 && (before[n-1] == '_' || unicode.IsLetter(rune(before[n-1])) || unicode.IsDigit(rune(before[n-1]))) {
+			continue // the end of a longer word
+		}
+		if len(after) > 0 && (after[0] == '"' || after[0] == '\'') {
+			after = after[1:]
+		}
+		if after = bytes.TrimLeft(after, " \t"); len(after) > 0 && after[0] == ':' {
+			return true
+		}
+	}
+}
 
 // tidy makes text from a file fit for a terminal and a log: of bounded length,
 // without control characters.

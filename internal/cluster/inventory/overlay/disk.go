@@ -39,6 +39,8 @@ type disk struct {
 	bytes   int
 	// read holds every file that was read, by absolute path.
 	read map[string][]byte
+	// linked are the files that a kustomization file leads to as a link.
+	linked map[string]bool
 	// marked says that the origins are our own wish, not the user's.
 	marked bool
 	// refused is the first thing that was not allowed.
@@ -46,7 +48,7 @@ type disk struct {
 }
 
 func newDisk(o *Overlay) *disk {
-	return &disk{FileSystem: filesys.MakeFsOnDisk(), overlay: o, top: o.abs, read: map[string][]byte{}}
+	return &disk{FileSystem: filesys.MakeFsOnDisk(), overlay: o, top: o.abs, read: map[string][]byte{}, linked: map[string]bool{}}
 }
 
 // Create, Mkdir, MkdirAll, RemoveAll and WriteFile refuse.
@@ -64,12 +66,21 @@ func (d *disk) Exists(path string) bool {
 	return ok || d.FileSystem.Exists(path)
 }
 
-// CleanedAbs knows the replaced texts too.
+// CleanedAbs knows the replaced texts too. Kustomize asks it for each file that it
+// is about to read, and then reads what a link leads to.
 func (d *disk) CleanedAbs(path string) (filesys.ConfirmedDir, string, error) {
 	if _, ok := d.overlay.over[path]; ok && !d.FileSystem.Exists(path) {
 		return filesys.ConfirmedDir(filepath.Dir(path)), filepath.Base(path), nil
 	}
-	return d.FileSystem.CleanedAbs(path)
+	dir, name, err := d.FileSystem.CleanedAbs(path)
+	if err == nil && name != "" && isKustomization(path) {
+		d.linked[dir.Join(name)] = true
+	}
+	return dir, name, err
+}
+
+func isKustomization(path string) bool {
+	return slices.Contains(konfig.RecognizedKustomizationFileNames(), filepath.Base(path))
 }
 
 // ReadFile reads a file and refuses the build if it names what may not be
@@ -82,7 +93,7 @@ func (d *disk) ReadFile(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	kust := slices.Contains(konfig.RecognizedKustomizationFileNames(), filepath.Base(path))
+	kust := isKustomization(path) || d.linked[path]
 	d.reads++
 	d.bytes += len(text)
 	if kust {

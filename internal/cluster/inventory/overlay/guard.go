@@ -1,13 +1,19 @@
 package overlay
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+	sigsyaml "sigs.k8s.io/yaml"
 
 	"bulwark.dev/bulwark/internal/cluster/nodes"
 )
@@ -58,11 +64,19 @@ func remote(text string) bool {
 // guard looks at a file before Kustomize does. kust says that it is a
 // kustomization; others matter if they configure a built-in plugin.
 func guard(path string, text []byte, kust bool, isDir func(string) bool) error {
-	dec := yaml.NewDecoder(strings.NewReader(string(text)))
+	g := guarded{path: path, isDir: isDir}
+	dec := yaml.NewDecoder(bytes.NewReader(text))
 	for {
 		var doc yaml.Node
-		if err := dec.Decode(&doc); err != nil {
-			return nil //nolint:nilerr // no YAML, or the end: Kustomize says so better
+		err := dec.Decode(&doc)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			if kust { // another reader may read it all the same
+				return &refusal{file: path, line: 1, what: "kustomize cannot build it: " + nodes.Explain(text, err).Error()}
+			}
+			return nil // Kustomize says what is wrong where it wants YAML
 		}
 		if nodes.Exceeds(&doc, maxNodes) {
 			return &refusal{file: path, line: 1, what: "its aliases make it larger than a million values"}
@@ -70,31 +84,74 @@ func guard(path string, text []byte, kust bool, isDir func(string) bool) error {
 		if len(doc.Content) == 0 {
 			continue
 		}
-		g := guarded{path: path, isDir: isDir}
 		if kust || builtin(doc.Content[0]) {
 			if err := g.value(doc.Content[0], "", 0, kust); err != nil {
 				return err
 			}
 		}
 	}
+	if !kust {
+		return nil
+	}
+	// Kustomize reads its own file by another library, as JSON. What that makes of it
+	// counts, should the two ever differ; where it fails, so does the build.
+	converted, err := sigsyaml.YAMLToJSON(text)
+	if err != nil {
+		return nil //nolint:nilerr // Kustomize says so better
+	}
+	var value any
+	if err := json.Unmarshal(converted, &value); err != nil {
+		return &refusal{file: path, line: 1, what: "kustomize cannot build it: it is no JSON value"}
+	}
+	if err := g.value(asNode(value), "", 0, true); err != nil {
+		return err
+	}
+	return nil
 }
 
-// builtin reports whether an object, or any of a list, configures a plugin.
+// asNode gives a decoded value as a node of the first line.
+func asNode(v any) *yaml.Node {
+	n := &yaml.Node{Line: 1}
+	switch v := v.(type) {
+	case map[string]any:
+		n.Kind = yaml.MappingNode
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			n.Content = append(n.Content, asNode(k), asNode(v[k]))
+		}
+	case []any:
+		n.Kind = yaml.SequenceNode
+		for _, e := range v {
+			n.Content = append(n.Content, asNode(e))
+		}
+	default:
+		n.Kind, n.Value = yaml.ScalarNode, fmt.Sprint(v)
+	}
+	return n
+}
+
+// meant gives what an alias stands for.
+func meant(n *yaml.Node) *yaml.Node {
+	for n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	return n
+}
+
+// named gives the name of a field, which may be an alias: its own name says
+// nothing.
+func named(key *yaml.Node) string { return meant(key).Value }
+
+// builtin reports whether something in a document could configure a plugin: in a
+// list, or merged into an object, it does too.
 func builtin(n *yaml.Node) bool {
-	for i := 0; i+1 < len(n.Content) && n.Kind == yaml.MappingNode; i += 2 {
-		v := n.Content[i+1]
-		switch n.Content[i].Value {
-		case "apiVersion":
-			for v.Kind == yaml.AliasNode {
-				v = v.Alias
-			}
-			if v.Value == "builtin" || strings.HasSuffix(v.Value, "/builtin") {
-				return true
-			}
-		case "items":
-			if slices.ContainsFunc(v.Content, builtin) {
-				return true
-			}
+	n = meant(n)
+	if n.Kind != yaml.MappingNode {
+		return slices.ContainsFunc(n.Content, builtin)
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		v := meant(n.Content[i+1])
+		if named(n.Content[i]) == "apiVersion" && (v.Value == "builtin" || strings.HasSuffix(v.Value, "/builtin")) || builtin(v) {
+			return true
 		}
 	}
 	return false
@@ -121,7 +178,7 @@ func (g guarded) value(n *yaml.Node, key string, depth int, kust bool) error {
 		return g.text(n, key, depth, kust)
 	case yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			name := n.Content[i].Value
+			name := named(n.Content[i])
 			if what := programs[name]; what != "" && kust {
 				return g.refuse(n.Content[i], what+" in a kustomization are not run: render the chart by itself")
 			}
@@ -146,16 +203,23 @@ func (g guarded) text(n *yaml.Node, key string, depth int, kust bool) error {
 	text := n.Value
 	plugin := key == "generators" || key == "transformers" || key == "validators"
 	if kust && plugin && strings.ContainsAny(text, "\n{") { // the plugin itself, not its file
-		var doc yaml.Node
-		if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
-			return g.refuse(n, "a plugin that is no YAML")
-		}
-		if nodes.Exceeds(&doc, maxNodes) {
-			return g.refuse(n, "its aliases make it larger than a million values")
-		}
-		for _, c := range doc.Content {
-			if err := g.value(c, "", depth+1, false); err != nil {
-				return g.refuse(n, err.Error())
+		dec := yaml.NewDecoder(strings.NewReader(text))
+		for {
+			var doc yaml.Node
+			err := dec.Decode(&doc)
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				return g.refuse(n, "a plugin that is no YAML")
+			}
+			if nodes.Exceeds(&doc, maxNodes) {
+				return g.refuse(n, "its aliases make it larger than a million values")
+			}
+			for _, c := range doc.Content {
+				if err := g.value(c, "", depth+1, false); err != nil {
+					return g.refuse(n, err.Error())
+				}
 			}
 		}
 		return nil

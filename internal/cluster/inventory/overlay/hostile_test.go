@@ -64,6 +64,13 @@ func TestNothingIsFetched(t *testing.T) {
 		"plugin folder":  {"kustomization.yaml": "resources: [x.yaml]\ntransformers: [p]", "x.yaml": configMap, "p/kustomization.yaml": "resources: [p.yaml]", "p/p.yaml": plugin},
 		"alias":          {"kustomization.yaml": "metadata: {name: &u " + u + "/x.yaml}\nresources: [*u]"},
 		"merge key":      {"kustomization.yaml": "metadata: &m {path: " + u + "/x.yaml}\nresources: [x.yaml]\npatches: [{<<: *m}]", "x.yaml": configMap},
+		"alias as key":   {"kustomization.yaml": "metadata: {name: &patch resources}\n*patch : [" + u + "/x.yaml]"},
+		"alias as field": {"kustomization.yaml": "resources: [x.yaml]\ntransformers: [p.yaml]", "x.yaml": configMap, "p.yaml": strings.Replace(plugin, "name: p}", "name: &options path}", 1) + "*options : " + u + "/q.yaml\n"},
+		"alias in list":  {"kustomization.yaml": "resources: [x.yaml]\ntransformers: [p.yaml]", "x.yaml": configMap, "p.yaml": "apiVersion: v1\nkind: List\nmetadata:\n  annotations: &p {apiVersion: builtin, kind: PatchTransformer, metadata: {name: p}, path: " + u + "/p.yaml, target: {kind: ConfigMap}}\nitems: [*p]\n"},
+		"merged plugin":  {"kustomization.yaml": "resources: [x.yaml]\ntransformers: [p.yaml]", "x.yaml": configMap, "p.yaml": strings.Replace(plugin, "apiVersion: builtin", "<<: {apiVersion: builtin}", 1)},
+		"second inline":  {"kustomization.yaml": "resources: [x.yaml]\ntransformers:\n- |-\n  apiVersion: builtin\n  kind: LabelTransformer\n  metadata: {name: l}\n  labels: {a: b}\n  ---\n  " + strings.ReplaceAll(plugin, "\n", "\n  "), "x.yaml": configMap},
+		"linked":         {"kustomization.yaml": "->k.yaml", "k.yaml": "resources: [" + u + "/x.yaml]"},
+		"linked below":   {"kustomization.yaml": "resources: [b]", "b/Kustomization": "->k", "b/k": "resources: [" + u + "/x.yaml]"},
 		"below":          {"kustomization.yaml": "resources: [b]", "b/kustomization.yml": "resources: [" + u + "/x.yaml]"},
 		"helm":           {"kustomization.yaml": "helmCharts: [{name: x, repo: " + u + "}]"},
 		"helm plugin":    {"kustomization.yaml": "generators: [h.yaml]", "h.yaml": "apiVersion: builtin\nkind: HelmChartInflationGenerator\nmetadata: {name: h}\nname: x\nversion: '1'\n"},
@@ -75,6 +82,10 @@ func TestNothingIsFetched(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Chdir(t.TempDir())
 			for file, text := range files {
+				if to, ok := strings.CutPrefix(text, "->"); ok {
+					link(t, to, filepath.Join("k", file))
+					continue
+				}
 				write(t, filepath.Join("k", file), text)
 			}
 			objects, problems, err := overlay.Render("k")
@@ -89,6 +100,16 @@ func TestNothingIsFetched(t *testing.T) {
 				t.Fatalf("ran %s", ran)
 			}
 		})
+	}
+}
+
+func link(t *testing.T, to, at string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(at), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(to, at); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -190,5 +211,89 @@ func TestWith(t *testing.T) {
 	wg.Wait()
 	if objects, _ := o.Render(); strings.Contains(string(objects[0].Raw()), `"a"`) {
 		t.Error("the overlay itself changed")
+	}
+}
+
+// TestSecretsOfErrors builds folders whose mistakes Kustomize tells with what stands
+// around them.
+func TestSecretsOfErrors(t *testing.T) {
+	tests := map[string]map[string]string{
+		"literal":       {"kustomization.yaml": "secretGenerator: [{name: a, literals: [hunter2-alone]}]"},
+		"patch":         {"kustomization.yaml": "resources: [x.yaml]\npatches:\n- patch: |-\n    stringData: {password: hunter2-alone}\n    [\n", "x.yaml": configMap},
+		"patch file":    {"kustomization.yaml": "resources: [x.yaml]\npatches: [{path: p.yaml}]", "x.yaml": configMap, "p.yaml": "stringData:\n  password: hunter2-alone\n"},
+		"two patches":   {"kustomization.yaml": "resources: [x.yaml]\npatches: [{path: p.yaml, target: {kind: Secret}}]", "x.yaml": configMap, "p.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {password: hunter2-alone}\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: t}\n"},
+		"operations":    {"kustomization.yaml": "resources: [x.yaml]\npatches: [{path: p.json}]", "x.yaml": configMap, "p.json": `[{"op": "add", "path": "/data/password", "value": "hunter2-alone"}]`},
+		"variables":     {"kustomization.yaml": "secretGenerator: [{name: a, envs: [p.env]}]", "p.env": "A=b\nPASSWORD=hunter2-alone\xff\n"},
+		"both":          {"kustomization.yaml": "resources: [x.yaml]\npatches: [{path: x.yaml, patch: 'stringData: {password: hunter2-alone}'}]", "x.yaml": configMap},
+		"merge":         {"kustomization.yaml": "resources: [x.yaml]\npatchesStrategicMerge:\n- |-\n  apiVersion: v1\n  kind: Secret\n  metadata: {name: no}\n  stringData: {password: hunter2-alone}\n", "x.yaml": configMap},
+		"json patch":    {"kustomization.yaml": "resources: [x.yaml]\npatchesJson6902: [{patch: 'hunter2-alone', target: {kind: ConfigMap, version: v1, name: x}}]", "x.yaml": configMap},
+		"no name":       {"kustomization.yaml": "resources: [x.yaml]", "x.yaml": "apiVersion: v1\nkind: Secret\nstringData: {password: hunter2-alone}\n"},
+		"no kind":       {"kustomization.yaml": "resources: [x.yaml]", "x.yaml": "apiVersion: v1\nmetadata: {name: x}\nstringData: {password: hunter2-alone}\n"},
+		"no mapping":    {"kustomization.yaml": "resources: [x.yaml]", "x.yaml": "- hunter2-alone\n"},
+		"inline plugin": {"kustomization.yaml": "resources: [x.yaml]\ntransformers:\n- |-\n  apiVersion: builtin\n  kind: PatchTransformer\n  metadata: {name: p}\n  patch: 'stringData: {password: hunter2-alone}'\n  path: y\n", "x.yaml": configMap},
+	}
+	for name, files := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			for file, text := range files {
+				write(t, filepath.Join("k", file), text)
+			}
+			objects, problems, err := overlay.Render("k")
+			if err != nil || len(objects) > 0 || len(problems) != 1 {
+				t.Fatalf("%d objects, %v, %v", len(objects), problems, err)
+			}
+			t.Log(problems[0].What)
+			if strings.Contains(problems[0].What, "hunter2") || strings.Contains(problems[0].What, "104 117 110") {
+				t.Errorf("told: %s", problems[0].What)
+			}
+		})
+	}
+}
+
+// TestApart builds a folder by a job: what comes back is what is made here.
+func TestApart(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, "base/kustomization.yaml", "resources: [x.yaml]\n")
+	write(t, "base/x.yaml", configMap)
+	write(t, "k/kustomization.yaml", "resources: [../base]\nnamePrefix: a-\npatches: [{path: p.yaml}]\n")
+	write(t, "k/p.yaml", configMap+"data: {a: b}\n")
+	write(t, "bad/kustomization.yaml", "resources: [gone.yaml]\n")
+	jobs := 0
+	for dir, want := range map[string]string{"k": "k/p.yaml:4", "bad": "gone.yaml"} {
+		show := func(change func(*overlay.Overlay) *overlay.Overlay) string {
+			o, err := overlay.Open(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			objects, problems, read := change(o).RenderRead()
+			out := fmt.Sprint(problems, len(read))
+			for _, o := range objects {
+				at := o.Locate("data.a")
+				out += fmt.Sprintf(" %s %s:%d", o, at.File, at.Line)
+			}
+			return out
+		}
+		here := show(func(o *overlay.Overlay) *overlay.Overlay { return o })
+		there := show(func(o *overlay.Overlay) *overlay.Overlay {
+			return o.Apart(func(job []byte) ([]byte, error) {
+				jobs++
+				return overlay.Work(job)
+			})
+		})
+		if here != there || !strings.Contains(here, want) {
+			t.Errorf("%s\nand here: %s", there, here)
+		}
+		lost := show(func(o *overlay.Overlay) *overlay.Overlay {
+			return o.Apart(func([]byte) ([]byte, error) { return nil, fmt.Errorf("ended") }).With(nil)
+		})
+		if !strings.Contains(lost, "it is not built: ended") {
+			t.Errorf("a job that is lost: %s", lost)
+		}
+	}
+	if jobs != 2 {
+		t.Errorf("%d jobs", jobs)
+	}
+	if _, err := overlay.Work([]byte("no job")); err == nil {
+		t.Error("anything is a job")
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -56,6 +57,8 @@ type Overlay struct {
 	// over holds texts that stand for files, or are there without one, by
 	// absolute path.
 	over map[string][]byte
+	// apart has a job done by Work in another process; nil: in this one.
+	apart func(job []byte) ([]byte, error)
 }
 
 // Open finds the folder. It reads nothing yet.
@@ -73,6 +76,17 @@ func Open(dir string) (*Overlay, error) {
 	return &Overlay{dir: filepath.Clean(dir), abs: abs}, nil
 }
 
+// Apart gives an overlay that is built by a job, which do has done by Work in a
+// process that may come to harm: replacements can double a text over and over.
+func (o *Overlay) Apart(do func(job []byte) ([]byte, error)) *Overlay {
+	next := *o
+	next.apart = do
+	return &next
+}
+
+// Abs gives the absolute path of the folder, without links.
+func (o *Overlay) Abs() string { return o.abs }
+
 // Dir gives the folder as it was given.
 func (o *Overlay) Dir() string { return o.dir }
 
@@ -85,7 +99,7 @@ func (o *Overlay) Kustomization() string {
 // With gives the overlay as it would be if files had other texts, or were there.
 // The paths are as Locate gives them.
 func (o *Overlay) With(texts map[string][]byte) *Overlay {
-	next := &Overlay{dir: o.dir, abs: o.abs, over: maps.Clone(o.over)}
+	next := &Overlay{dir: o.dir, abs: o.abs, over: maps.Clone(o.over), apart: o.apart}
 	if next.over == nil {
 		next.over = map[string][]byte{}
 	}
@@ -103,44 +117,68 @@ var building sync.Mutex //nolint:gochecknoglobals // guards the library's own gl
 
 // Render builds the folder, see the function of that name.
 func (o *Overlay) Render() ([]*inventory.Object, []inventory.Problem) {
-	disk := newDisk(o)
-	m, err := o.build(disk)
-	if disk.refused != nil {
-		err = disk.refused
-	}
+	objects, problems, _ := o.RenderRead()
+	return objects, problems
+}
+
+// RenderRead is Render that also gives the absolute paths of the files that the
+// build read. It gives none where the build failed.
+func (o *Overlay) RenderRead() ([]*inventory.Object, []inventory.Problem, []string) {
+	b, err := o.made()
 	if err != nil {
-		return nil, []inventory.Problem{o.failure(disk, err)}
+		return nil, []inventory.Problem{{Location: bulwark.Location{File: o.Kustomization()}, What: "it is not built: " + err.Error()}}, nil
 	}
-	tree := &tree{overlay: o, files: disk.read}
+	if b.Failure != nil {
+		return nil, []inventory.Problem{*b.Failure}, nil
+	}
+	tree := &tree{overlay: o, files: b.Read}
 	var objects []*inventory.Object
-	var problems []inventory.Problem
-	for _, r := range m.Resources() {
-		from, err := r.GetOrigin()
-		if err == nil && disk.marked {
-			err = r.SetOrigin(nil)
-		}
-		var text []byte
-		if err == nil {
-			text, err = r.MarshalJSON()
-		}
-		var made *inventory.Object
-		if err == nil {
-			org := &Origin{tree: tree, raw: text}
-			if from != nil {
-				org.source = o.within(from.Path)
-				if from.Path == "" {
-					org.source = o.within(from.ConfiguredIn)
-				}
-			}
-			made, err = inventory.New(text, org)
-		}
+	problems := b.Problems
+	for _, r := range b.Objects {
+		org := &Origin{tree: tree, raw: r.Text, source: o.within(r.From)}
+		made, err := inventory.New(r.Text, org)
 		if err != nil {
 			problems = append(problems, inventory.Problem{Location: bulwark.Location{File: o.Kustomization()}, What: "an object cannot be read: " + err.Error()})
 			continue
 		}
 		objects = append(objects, made)
 	}
-	return objects, problems
+	return objects, problems, slices.Sorted(maps.Keys(b.Read))
+}
+
+// print builds the folder here.
+func (o *Overlay) print() *made {
+	disk := newDisk(o)
+	m, err := o.build(disk)
+	if disk.refused != nil {
+		err = disk.refused
+	}
+	if err != nil {
+		p := o.failure(disk, err)
+		return &made{Failure: &p}
+	}
+	out := &made{Read: disk.read}
+	for _, r := range m.Resources() {
+		from, err := r.GetOrigin()
+		if err == nil && disk.marked {
+			err = r.SetOrigin(nil)
+		}
+		var next printed
+		if err == nil {
+			next.Text, err = r.MarshalJSON()
+		}
+		if err != nil {
+			out.Problems = append(out.Problems, inventory.Problem{Location: bulwark.Location{File: o.Kustomization()}, What: "an object cannot be read: " + disk.hide(err.Error())})
+			continue
+		}
+		if from != nil {
+			if next.From = from.Path; next.From == "" {
+				next.From = from.ConfiguredIn
+			}
+		}
+		out.Objects = append(out.Objects, next)
+	}
+	return out
 }
 
 // within gives the absolute path of what a build names relative to the folder.
@@ -180,7 +218,7 @@ func (o *Overlay) failure(disk *disk, err error) inventory.Problem {
 		p.What = r.what
 		return p
 	}
-	text := strings.Join(strings.Fields(err.Error()), " ")
+	text := disk.hide(strings.Join(strings.Fields(err.Error()), " "))
 	for at := range disk.read {
 		if name := filepath.Base(at); strings.Contains(text, at) || (at != filepath.Join(o.abs, name) && strings.Contains(text, "'"+name+"'")) {
 			p.Location.File = o.shown(at)

@@ -3,8 +3,9 @@
 //
 // The form: lines of JSON, gzip or not. The first is the header, then one object
 // a line, just as it came, then the end, which says how many objects there are
-// and has the CRC-32C of their lines, so that a file that was cut or changed is
-// not taken for a whole one:
+// and has the CRC-32C of all lines before, so that a file that was cut or changed
+// is not taken for a whole one, and a kind that could not be read not for one that
+// has no objects:
 //
 //	{"bulwark":"snapshot","version":1,"facts":{…},"unreadable":[…],"problems":[…],"objects":2}
 //	{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"shop"}}

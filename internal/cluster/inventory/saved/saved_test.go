@@ -126,10 +126,7 @@ func TestDamage(t *testing.T) {
 		other := bytes.Clone(text)
 		other[n] ^= 1
 		if got, err := saved.Read(bytes.NewReader(other)); err == nil {
-			head := bytes.IndexByte(text, '\n')
-			if n > head { // the header has no sum: other facts are other facts
-				t.Errorf("with byte %d changed it is read: %v", n, got.Objects())
-			}
+			t.Errorf("with byte %d changed it is read: %v", n, got.Objects())
 		}
 		changed++
 	}
@@ -141,6 +138,130 @@ func TestDamage(t *testing.T) {
 	}
 	if cut < 300 || changed < 300 {
 		t.Errorf("tried %d and %d", cut, changed)
+	}
+}
+
+// TestEveryBit: a file with any bit of it turned round, or packed and then so, is
+// refused or read as if it were not.
+func TestEveryBit(t *testing.T) {
+	t.Parallel()
+	s := small(t)
+	want := []any{contents(t, s), s.Facts, s.Unreadable, s.Problems}
+	text := write(t, s)
+	for name, file := range map[string][]byte{"plain": text, "packed": pack(t, text)} {
+		same, refused := 0, 0
+		for n := range file {
+			for bit := range 8 {
+				other := bytes.Clone(file)
+				other[n] ^= 1 << bit
+				got, err := saved.Read(bytes.NewReader(other))
+				if err != nil {
+					refused++
+					continue
+				}
+				same++
+				if diff := cmp.Diff(want, []any{contents(t, got), got.Facts, got.Unreadable, got.Problems}); diff != "" {
+					t.Errorf("%s with bit %d of byte %d turned is something else (-want +got):\n%s", name, bit, n, diff)
+				}
+			}
+		}
+		t.Logf("%s: %d bytes, %d changes refused, %d harmless", name, len(file), refused, same)
+		if refused < 7*len(file) {
+			t.Errorf("%s: only %d of %d changes are refused", name, refused, 8*len(file))
+		}
+	}
+}
+
+// TestPages: a list that is not all of it, or is followed by another, is refused: what
+// is left out would count as not there.
+func TestPages(t *testing.T) {
+	t.Parallel()
+	const pod = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a","namespace":"shop","uid":"1"}}`
+	list := func(metadata string) string {
+		return `{"apiVersion":"v1","items":[` + pod + `],"kind":"List","metadata":` + metadata + `}`
+	}
+	for text, want := range map[string]string{
+		list(`{"continue":"eyJ2Ij","remainingItemCount":7}`): "one page of several",
+		list(`{}`) + list(`{}`):                              "text after the end of the list",
+		list(`{}`) + "\n" + pod:                              "text after the end of the list",
+		list(`{}`) + " x":                                    "invalid character",
+		list(`7`):                                            "at byte",
+	} {
+		if _, err := saved.Read(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+	for _, text := range []string{list(`{}`) + " \n\n", list(`{"continue":""}`), list(`null`)} {
+		if s, err := saved.Read(strings.NewReader(text)); err != nil || len(s.Objects()) != 1 {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// bomb is a file that unpacks to a thousand times its size, made as it is read.
+func bomb(text string, n int) io.Reader {
+	r, w := io.Pipe()
+	go func() {
+		z := gzip.NewWriter(w)
+		_, err := io.WriteString(z, text)
+		block := bytes.Repeat([]byte(" "), 1<<20)
+		for range n {
+			if err == nil {
+				_, err = z.Write(block)
+			}
+		}
+		_ = w.CloseWithError(errors.Join(err, z.Close(), io.EOF))
+	}()
+	return r
+}
+
+// TestBombs: what is made to fill the memory is refused before it does.
+func TestBombs(t *testing.T) {
+	t.Parallel()
+	object := `{"apiVersion":"v1","kind":"A","metadata":{"uid":"1"}}`
+	// Files in gzip may be put one behind the other.
+	repeated := func(head, text string) io.Reader {
+		return bytes.NewReader(append(pack(t, []byte(head)), bytes.Repeat(pack(t, []byte(object+strings.Repeat(" ", 1<<20)+text)), 40)...))
+	}
+	for name, tt := range map[string]struct {
+		in   io.Reader
+		want string
+	}{
+		"a line in gzip":   {bomb(`{"bulwark":"snapshot",`, 22), "the limit"},
+		"lines in gzip":    {repeated(`{"bulwark":"snapshot","version":1}`+"\n", "\n"), "packed as no snapshot is"},
+		"space in gzip":    {bomb(`{"apiVersion":"v1","items":[`, 22), "the limit"},
+		"list in gzip":     {repeated(`{"apiVersion":"v1","items":[`, ","), "packed as no snapshot is"},
+		"one item":         {io.MultiReader(strings.NewReader(`{"items":[{"a":"`), endless{}), "the limit"},
+		"a kind":           {io.MultiReader(strings.NewReader(`{"kind":"`), endless{}), "the limit"},
+		"space everywhere": {endless{}, "the limit"},
+	} {
+		if _, err := saved.Read(tt.in); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q", name, err, tt.want)
+		}
+	}
+}
+
+// endless never ends.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = ' '
+	}
+	return len(p), nil
+}
+
+// TestTooLong: what could not be read again is not written.
+func TestTooLong(t *testing.T) {
+	t.Parallel()
+	long := `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"data":{"a":"` + strings.Repeat("x", saved.MaxObject) + `"}}`
+	err := saved.Write(io.Discard, inventory.NewSnapshot(objects(t, long), inventory.Facts{}, nil, nil))
+	if err == nil || !strings.Contains(err.Error(), "ConfigMap a") {
+		t.Errorf("%v", err)
+	}
+	err = saved.Write(io.Discard, inventory.NewSnapshot(nil, inventory.Facts{}, nil, []inventory.Problem{{What: strings.Repeat("x", saved.MaxObject)}}))
+	if err == nil || !strings.Contains(err.Error(), "header") {
+		t.Errorf("%v", err)
 	}
 }
 
@@ -160,7 +281,7 @@ func TestRefuses(t *testing.T) {
 		"items no list":  {`{"items":7,"kind":"List"}`, "items is no list"},
 		"cut list":       {`{"kind":"List","items":[{"apiVersion":"v1","kind":"Pod"}`, "cut short"},
 		"wrong list":     {`{"kind":"List","items":[{"apiVersion":"v1" "kind":"Pod"}`, "at byte"},
-		"long line":      {`{"bulwark":"` + strings.Repeat("x", 40<<20), "the limit"},
+		"long line":      {`{"bulwark":"` + strings.Repeat("x", saved.MaxObject+8<<20), "the limit"},
 		"no gzip":        {"\x1f\x8bxxxxxxxxxxxxxx", "unpack"},
 	}
 	for name, tt := range tests {
@@ -251,6 +372,8 @@ func TestSecretsStayHome(t *testing.T) {
 	}
 	out := write(t, inventory.NewSnapshot(objects(t, string(text),
 		`{"apiVersion":"v1","kind":"Secret","metadata":{"name":"b"},"data":"hunter2","stringData":["hunter2"]}`,
+		`{"apiVersion":"v1","kind":"secret","metadata":{"name":"d"},"stringData":{"a":"hunter2"}}`,
+		`{"apiVersion":"core/v1","kind":"Secret","metadata":{"name":"e"},"stringData":{"a":"hunter2"}}`,
 		`{"apiVersion":"x.example/v1","kind":"Secret","metadata":{"name":"c"},"data":{"a":"kept"}}`), inventory.Facts{}, nil, nil))
 	for _, leak := range []string{"hunter2", b64("hunter2-plain"), b64(key), b64(key)[8:30]} {
 		if bytes.Contains(out, []byte(leak)) {

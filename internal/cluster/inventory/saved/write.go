@@ -39,16 +39,19 @@ type trailer struct {
 // not hand out a cluster's passwords. Their keys and types stay, and so do
 // certificates, which are public.
 func Write(w io.Writer, s *inventory.Snapshot) error {
-	const buffer = 1 << 20
+	const buffer = 64 << 10
 	out := bufio.NewWriterSize(w, buffer)
 	objects := s.Objects()
 	head, err := json.Marshal(header{format, version, s.Facts, s.Unreadable, s.Problems, len(objects)})
 	if err != nil {
 		return fmt.Errorf("write the header of a snapshot: %w", err)
 	}
-	_, _ = out.Write(append(head, '\n')) // Flush gives the error
 	sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
 	both := io.MultiWriter(out, sum)
+	if len(head) >= MaxObject {
+		return fmt.Errorf("write the header of a snapshot: with its problems it has more than %d bytes, the limit of a line", MaxObject)
+	}
+	_, _ = both.Write(append(head, '\n')) // Flush gives the error
 	var line bytes.Buffer
 	for _, o := range objects {
 		text, err := masked(o)
@@ -60,6 +63,9 @@ func Write(w io.Writer, s *inventory.Snapshot) error {
 			line.Write(text)
 		} else if err := json.Compact(&line, text); err != nil {
 			return fmt.Errorf("write %s: %w", o, err)
+		}
+		if line.Len() >= MaxObject {
+			return fmt.Errorf("write %s: it has more than %d bytes, the limit of a line", o, MaxObject)
 		}
 		line.WriteByte('\n')
 		if _, err := both.Write(line.Bytes()); err != nil {

@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"slices"
 	"strings"
@@ -61,19 +62,11 @@ func one(text []byte, e Edit) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	value, err := Normal(e.Value)
-	if err != nil {
-		return nil, err
-	}
-	e.Value = value
-	want, err := Changed(before, e)
-	if err != nil {
-		return nil, err
-	}
-	if reflect.DeepEqual(before, want) {
+	want, err := d.note(before, e)
+	if errors.Is(err, ErrSame) {
 		return text, nil
 	}
-	if err := d.apply(e); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	out := d.joined()
@@ -88,6 +81,9 @@ func proven(text []byte, want any) error {
 	d, err := open(text)
 	if err != nil {
 		return fmt.Errorf("the changed text cannot be read: %w", err)
+	}
+	if d.root == nil { // which is not the same as an empty object
+		return errors.New("nothing would be left")
 	}
 	got, err := d.content()
 	if err != nil {
@@ -173,13 +169,15 @@ func open(text []byte) (*document, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	var doc, more yaml.Node
 	if err := dec.Decode(&doc); err != nil && len(doc.Content) == 0 {
-		if err.Error() == "EOF" { // nothing but comments
+		if errors.Is(err, io.EOF) { // nothing but comments
 			return d, nil
 		}
 		return nil, err
 	}
-	if dec.Decode(&more) == nil {
+	if err := dec.Decode(&more); err == nil {
 		return nil, errors.New("more than one document")
+	} else if !errors.Is(err, io.EOF) {
+		return nil, err // what follows the document is none, and none of it
 	}
 	if len(doc.Content) != 1 {
 		return nil, errors.New("not one document")

@@ -137,7 +137,7 @@ func TestHostile(t *testing.T) {
 	tests := map[string]string{
 		"bomb": bomb, "circle": "a: &a [*a]\n", "deep": strings.Repeat("[", 20_000), "two": "a: 1\n---\nb: 1\n",
 		"binary": "a: \x00", "not utf8": "a: \xff", "duplicate": "a: 1\na: 2\n", "unclosed": "a: [1\n", "large": strings.Repeat("#", 17<<20),
-		"tab": "a:\n\tb: 1\n", "unknown alias": "a: *b\n", "scalar": "just text\n", "list": "- a\n",
+		"tab": "a:\n\tb: 1\n", "unknown alias": "a: *b\n", "scalar": "just text\n", "rest": "{a: {b: 2}}\n}\n", "list": "- a\n",
 	}
 	for name, text := range tests {
 		if out, err := splice.Apply([]byte(text), edits(t, "a.b = 1")); err == nil {

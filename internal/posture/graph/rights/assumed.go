@@ -1,51 +1,88 @@
 package rights
 
 import (
+	"slices"
+
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/component-helpers/auth/rbac/validation"
 
 	"bulwark.dev/bulwark"
 )
 
-// assumed are the roles for people that each cluster starts with, as far as the
-// questions asked here go. They stand in where the files that were given do not
-// hold them.
+const rbacGroup = "rbac.authorization.k8s.io"
+
+// assumed are the roles that each cluster starts with and that somebody could bind
+// to an account of his own, as far as the questions asked here go. They stand in
+// where the files that were given do not hold them. They aggregate as those of a
+// cluster do: a role of a chart with the label adds to them, and a selector that
+// fits them takes them in.
 func assumed() []Role {
 	read := []string{"get", "list", "watch"}
-	write := []string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"}
-	core := []string{"pods", "services", "configmaps", "endpoints", "persistentvolumeclaims", "replicationcontrollers", "serviceaccounts"}
+	write := []string{"create", "update", "patch", "delete", "deletecollection"}
+	core := []string{"pods", "services", "configmaps", "persistentvolumeclaims", "replicationcontrollers", "serviceaccounts"}
+	inside := []string{"secrets", "pods/exec", "pods/attach", "pods/portforward", "pods/proxy", "services/proxy"}
 	apps := []string{"deployments", "daemonsets", "replicasets", "statefulsets"}
-	view := []rbacv1.PolicyRule{
-		{Verbs: read, APIGroups: []string{""}, Resources: core},
-		{Verbs: read, APIGroups: []string{"apps"}, Resources: apps},
-		{Verbs: read, APIGroups: []string{"batch"}, Resources: []string{"jobs", "cronjobs"}},
+	all := slices.Concat(read, write)
+	out := []Role{
+		role("cluster-admin", everything()...),
+		aggregated("admin", "", "admin"), aggregated("edit", "admin", "edit"), aggregated("view", "edit", "view"),
+		part("view", rule("", read, append(core, "endpoints")...), rule("apps", read, apps...), rule("batch", read, "jobs", "cronjobs")),
+		part("edit",
+			rule("", all, append(inside, core...)...), rule("", []string{"impersonate"}, "serviceaccounts"),
+			rule("", []string{"create"}, "serviceaccounts/token"), rule("apps", all, apps...), rule("batch", all, "jobs", "cronjobs"),
+			rule("networking.k8s.io", all, "ingresses", "networkpolicies")),
+		part("admin", rule(rbacGroup, all, "roles", "rolebindings")),
+		role("system:kube-controller-manager", rule("", append(read, "create", "update", "delete"), "secrets", "serviceaccounts"), rule("", []string{"create"}, "serviceaccounts/token")),
+		role("system:kubelet-api-admin", rule("", []string{"*"}, "nodes/proxy", "nodes/log", "nodes/metrics", "nodes/stats")),
+		role("system:node", rule("", read, "secrets"), rule("", []string{"create", "delete"}, "pods"), rule("", []string{"create"}, "serviceaccounts/token")),
+		role("system:persistent-volume-provisioner", rule("", append(read, "create", "delete"), "persistentvolumes")),
+		role("system:controller:clusterrole-aggregation-controller", rule(rbacGroup, append(read, "escalate", "patch", "update"), "clusterroles")),
+		role("system:controller:generic-garbage-collector", rule("*", append(read, "patch", "update", "delete"), "*")),
+		role("system:controller:namespace-controller", rule("*", append(read, "delete", "deletecollection"), "*")),
+		role("system:controller:resourcequota-controller", rule("*", []string{"list", "watch"}, "*")),
+		role("system:controller:persistent-volume-binder", rule("", append(read, "create", "update", "delete"), "persistentvolumes"), rule("", append(read, "create", "delete"), "pods")),
+		role("system:controller:deployment-controller", rule("apps", append(read, "create", "update", "patch", "delete"), "replicasets")),
+		role("system:controller:cronjob-controller", rule("batch", append(read, "create", "update", "patch", "delete"), "jobs")),
 	}
-	edit := append([]rbacv1.PolicyRule{
-		{Verbs: write, APIGroups: []string{""}, Resources: append([]string{"secrets", "pods/exec", "pods/attach", "pods/portforward", "pods/proxy", "services/proxy"}, core...)},
-		{Verbs: []string{"impersonate"}, APIGroups: []string{""}, Resources: []string{"serviceaccounts"}},
-		{Verbs: []string{"create"}, APIGroups: []string{""}, Resources: []string{"serviceaccounts/token"}},
-		{Verbs: write, APIGroups: []string{"apps"}, Resources: apps},
-		{Verbs: write, APIGroups: []string{"batch"}, Resources: []string{"jobs", "cronjobs"}},
-		{Verbs: write, APIGroups: []string{"networking.k8s.io"}, Resources: []string{"ingresses", "networkpolicies"}},
-	}, view...)
-	admin := append([]rbacv1.PolicyRule{
-		{Verbs: write, APIGroups: []string{"rbac.authorization.k8s.io"}, Resources: []string{"roles", "rolebindings"}},
-	}, edit...)
-	return []Role{
-		role("cluster-admin", everything()),
-		role("admin", admin), role("edit", edit), role("view", view),
+	for _, kind := range []string{"daemon-set", "job", "replicaset", "statefulset"} {
+		out = append(out, role("system:controller:"+kind+"-controller", rule("", []string{"list", "watch", "create", "patch", "delete"}, "pods")))
+	}
+	return append(out, role("system:controller:replication-controller", rule("", []string{"list", "watch", "create", "patch", "delete"}, "pods")))
+}
+
+const aggregateTo = rbacGroup + "/aggregate-to-"
+
+func role(name string, rules ...rbacv1.PolicyRule) Role {
+	return Role{
+		Ref:    bulwark.ObjectRef{APIVersion: rbacGroup + "/v1", Kind: "ClusterRole", Name: name},
+		Labels: map[string]string{"kubernetes.io/bootstrapping": "rbac-defaults"}, Rules: rules, Assumed: true,
 	}
 }
 
-func role(name string, rules []rbacv1.PolicyRule) Role {
-	return Role{
-		Ref:   bulwark.ObjectRef{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "ClusterRole", Name: name},
-		Rules: rules, Assumed: true,
+// part is what Kubernetes itself puts into one of the roles for people.
+func part(of string, rules ...rbacv1.PolicyRule) Role {
+	r := role("system:aggregate-to-"+of, rules...)
+	r.Labels[aggregateTo+of] = "true"
+	return r
+}
+
+// aggregated is a role for people, which is part of the next stronger one.
+func aggregated(name, into, from string) Role {
+	r := role(name)
+	r.Aggregate = []metav1.LabelSelector{{MatchLabels: map[string]string{aggregateTo + from: "true"}}}
+	if into != "" {
+		r.Labels[aggregateTo+into] = "true"
 	}
+	return r
+}
+
+func rule(group string, verbs []string, resources ...string) rbacv1.PolicyRule {
+	return rbacv1.PolicyRule{Verbs: verbs, APIGroups: []string{group}, Resources: resources}
 }
 
 func everything() []rbacv1.PolicyRule {
-	return []rbacv1.PolicyRule{{Verbs: []string{"*"}, APIGroups: []string{"*"}, Resources: []string{"*"}}}
+	return []rbacv1.PolicyRule{rule("*", []string{"*"}, "*")}
 }
 
 // All reports whether rules together allow every verb on every resource.
@@ -53,7 +90,7 @@ func All(rules []rbacv1.PolicyRule) bool {
 	// Cheap to exclude: Covers breaks every rule down.
 	wild := false
 	for i := range rules {
-		wild = wild || len(rules[i].ResourceNames) == 0 && has(rules[i].Verbs, "*") && has(rules[i].APIGroups, "*")
+		wild = wild || len(rules[i].ResourceNames) == 0 && has(rules[i].Verbs, "*") && has(rules[i].APIGroups, "*") && has(rules[i].Resources, "*")
 	}
 	if !wild {
 		return false
@@ -62,17 +99,21 @@ func All(rules []rbacv1.PolicyRule) bool {
 	return covered
 }
 
-// AllOf gives a grant of a list that together with others of the same scope
-// allows everything, cluster-wide.
+// AllOf gives a grant of a list that allows everything, cluster-wide, by itself or
+// else together with others of the same scope.
 func AllOf(grants []Grant) (Grant, bool) {
 	var rules []rbacv1.PolicyRule
 	at := -1
 	for i := range grants {
-		if grants[i].Namespace == "" {
-			rules = append(rules, grants[i].Rule)
-			if has(grants[i].Rule.Verbs, "*") && at < 0 {
-				at = i
-			}
+		if grants[i].Namespace != "" {
+			continue
+		}
+		if All([]rbacv1.PolicyRule{grants[i].Rule}) {
+			return grants[i], true
+		}
+		rules = append(rules, grants[i].Rule)
+		if has(grants[i].Rule.Verbs, "*") && at < 0 {
+			at = i
 		}
 	}
 	if at < 0 || !All(rules) {

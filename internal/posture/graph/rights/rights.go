@@ -42,6 +42,8 @@ type Grant struct {
 	Namespace string
 	Binding   *Binding
 	Role      *Role
+	// Named says of what Find gives that it answers for some names only.
+	Named bool
 }
 
 // Book holds all roles and bindings and may be read by many goroutines.
@@ -53,22 +55,30 @@ type Book struct {
 
 type key struct{ kind, namespace, name string }
 
-// New makes a Book. With filled, the rules of an aggregated ClusterRole are those
-// that its cluster's controller has written; else they are made here.
+func keyOf(r *Role) key { return key{r.Ref.Kind, r.Ref.Namespace, r.Ref.Name} }
+
+// New makes a Book. With filled, the roles are all that a cluster has, and the rules
+// of an aggregated one are those that its controller has written; else the roles
+// that every cluster has stand beside those given, and aggregation is done here.
 func New(roles []Role, bindings []Binding, filled bool) *Book {
 	b := &Book{roles: make(map[key]*Role, len(roles)), bySub: map[string][]*Binding{}}
+	roles = slices.Clone(roles)
+	if !filled {
+		given := map[key]bool{}
+		for i := range roles {
+			given[keyOf(&roles[i])] = true
+		}
+		for _, r := range assumed() {
+			if !given[keyOf(&r)] {
+				roles = append(roles, r)
+			}
+		}
+	}
 	for i := range roles {
-		r := &roles[i]
-		b.roles[key{r.Ref.Kind, r.Ref.Namespace, r.Ref.Name}] = r
+		b.roles[keyOf(&roles[i])] = &roles[i]
 	}
 	if !filled {
 		b.aggregate(roles)
-	}
-	for _, r := range assumed() {
-		k := key{r.Ref.Kind, "", r.Ref.Name}
-		if b.roles[k] == nil {
-			b.roles[k] = &r
-		}
 	}
 	for i := range bindings {
 		n := &bindings[i]
@@ -201,7 +211,7 @@ func (b *Book) grants(ids ...string) []Grant {
 				continue
 			}
 			for _, rule := range r.Rules {
-				out = append(out, Grant{rule, n.Ref.Namespace, n, r})
+				out = append(out, Grant{Rule: rule, Namespace: n.Ref.Namespace, Binding: n, Role: r})
 			}
 		}
 	}
@@ -229,38 +239,77 @@ func Find(grants []Grant, a Ask) (Grant, bool) {
 		if g.Namespace != "" {
 			n += 2
 		}
-		if len(g.Rule.ResourceNames) > 0 {
+		if g.Named {
 			n++
 		}
 		return n
 	}
 	for i := range grants {
-		g := &grants[i]
-		if g.answers(a) && (!found || rank(g) < rank(&best)) {
-			best, found = *g, true
+		g := grants[i]
+		what := g.answers(a)
+		if what == forNone || what == forSome && !a.Named {
+			continue
+		}
+		g.Named = what == forSome
+		if !found || rank(&g) < rank(&best) {
+			best, found = g, true
 		}
 	}
 	return best, found
 }
 
-func (g *Grant) answers(a Ask) bool {
-	if a.Everywhere && g.Namespace != "" || !a.Named && len(g.Rule.ResourceNames) > 0 {
-		return false
+// reach is for which names a rule allows something.
+type reach uint8
+
+const (
+	forNone reach = iota
+	forSome
+	forAll
+)
+
+// answers gives the widest of what a grant allows of all that is asked.
+func (g *Grant) answers(a Ask) reach {
+	best := forNone
+	if a.Everywhere && g.Namespace != "" {
+		return best
 	}
 	for _, verb := range a.Verbs {
 		for _, resource := range a.Resources {
-			if Allows(&g.Rule, verb, a.Group, resource) && (len(g.Rule.ResourceNames) == 0 || !nameless(verb, resource)) {
-				return true
+			if Allows(&g.Rule, verb, a.Group, resource) {
+				best = max(best, reachOf(&g.Rule, verb, resource))
 			}
 		}
 	}
-	return false
+	return best
 }
 
-// nameless reports whether a request of this verb has no name, so that a rule
-// with names never allows it.
-func nameless(verb, resource string) bool {
-	return (verb == "create" || verb == "deletecollection") && !strings.Contains(resource, "/")
+// reachOf says for which names a rule allows a verb on a resource. Of a request
+// without a name the authorizer compares "", so a rule that lists "" allows it: then
+// list and watch give everything, although the rule looks limited.
+func reachOf(rule *rbacv1.PolicyRule, verb, resource string) reach {
+	if len(rule.ResourceNames) == 0 {
+		return forAll
+	}
+	some := forNone
+	if slices.ContainsFunc(rule.ResourceNames, func(n string) bool { return n != "" }) {
+		some = forSome
+	}
+	switch verb {
+	case "list", "watch": // with a field selector they do have a name
+	case "create":
+		if strings.Contains(resource, "/") {
+			return some
+		}
+		some = forNone
+	case "deletecollection":
+		some = forNone
+	default:
+		return some
+	}
+	if slices.Contains(rule.ResourceNames, "") {
+		return forAll
+	}
+	return some
 }
 
 // Allows reports whether a rule allows a verb on a resource of a group, if its
@@ -288,7 +337,10 @@ func (g *Grant) Text() string {
 		where = "in namespace " + g.Namespace
 	}
 	names := ""
-	if len(g.Rule.ResourceNames) > 0 {
+	switch {
+	case slices.Contains(g.Rule.ResourceNames, ""):
+		names = ` (resourceNames has "", which fits every request without a name)`
+	case len(g.Rule.ResourceNames) > 0:
 		names = " (only " + strings.Join(first(g.Rule.ResourceNames, 3), ", ") + ")"
 	}
 	what := strings.Join(first(g.Rule.Verbs, 8), ",") + " on " + cmp.Or(strings.Join(first(g.Rule.Resources, 6), ","), strings.Join(first(g.Rule.NonResourceURLs, 4), ","))
