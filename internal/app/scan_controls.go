@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
@@ -121,11 +122,7 @@ func (f *scanControls) load() (*controlSet, error) {
 		if !keep(id) {
 			continue
 		}
-		text, err := fs.ReadFile(catalog.Controls(), files[id])
-		if err != nil {
-			return nil, fmt.Errorf("read the catalog: %w", err)
-		}
-		c, err := content.Shipped(files[id], text)
+		c, err := shipped(files[id])
 		if err != nil {
 			return nil, fmt.Errorf("read the catalog: %w", err)
 		}
@@ -151,6 +148,27 @@ func (s *controlSet) compile() error {
 		}
 	}
 	return nil
+}
+
+// known are the controls of the catalog that were read, by file. They never change,
+// and what they compiled is worth keeping where one process scans often.
+var known sync.Map //nolint:gochecknoglobals // a cache of constants
+
+// shipped gives a control of the catalog.
+func shipped(file string) (*content.Control, error) {
+	c, ok := known.Load(file)
+	if !ok {
+		text, err := fs.ReadFile(catalog.Controls(), file)
+		if err != nil {
+			return nil, err //nolint:wrapcheck // it names the file
+		}
+		read, err := content.Shipped(file, text)
+		if err != nil {
+			return nil, err //nolint:wrapcheck // it names the file
+		}
+		c, _ = known.LoadOrStore(file, read) // of two that were read at once one stays
+	}
+	return c.(*content.Control), nil //nolint:forcetypeassert // nothing else is put in
 }
 
 func (s *controlSet) ids() []string {
