@@ -127,7 +127,7 @@ func (s *podShape) within(m *workload) bool {
 		paths[v.hostPath] = true
 	}
 	for _, v := range s.Volumes {
-		if !paths[v.HostPath.Path] {
+		if !paths[nodePath(v.HostPath.Path)] {
 			return false
 		}
 	}

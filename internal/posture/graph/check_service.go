@@ -231,7 +231,8 @@ func (w *workload) nodePower() (field, what string, severity bulwark.Severity) {
 	return "", "", 0
 }
 
-// sensitive reports whether a path of the node is worth the node.
+// sensitive reports whether a path of the node, as nodePath gives it, is worth the
+// node.
 func sensitive(path string) bool {
 	if path == "" {
 		return false

@@ -2,7 +2,6 @@ package graph
 
 import (
 	"cmp"
-	"path"
 	"slices"
 	"strings"
 
@@ -147,14 +146,14 @@ var _ = add(Check{
 				if v.hostPath == "" {
 					continue
 				}
-				f := shared[path.Clean("/"+v.hostPath)]
+				f := shared[v.hostPath]
 				if f == nil {
 					f = &folder{spaces: map[string]bool{}}
-					shared[path.Clean("/"+v.hostPath)] = f
+					shared[v.hostPath] = f
 				}
 				f.written = f.written || !v.readOnly
-				if p := path.Clean("/" + v.hostPath); !seen[p] {
-					seen[p] = true
+				if !seen[v.hostPath] {
+					seen[v.hostPath] = true
 					f.spaces[w.namespace] = true
 					f.users = append(f.users, w)
 				}
@@ -167,7 +166,7 @@ var _ = add(Check{
 					continue
 				}
 				asked = true
-				p := path.Clean("/" + v.hostPath)
+				p := v.hostPath
 				f := shared[p]
 				others := f.others(w)
 				if len(others) == 0 || !f.written {

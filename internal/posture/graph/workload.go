@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"maps"
+	"path"
 	"runtime"
 	"slices"
 	"sync"
@@ -316,6 +317,15 @@ func (w *workload) readContainers(t *inventory.PodTemplate) {
 	}
 }
 
+// nodePath gives a path of the node in one form, "" for none: the API takes "//etc/."
+// for /etc.
+func nodePath(p string) string {
+	if p == "" {
+		return ""
+	}
+	return path.Clean("/" + p)
+}
+
 func (w *workload) readVolumes(t *inventory.PodTemplate) {
 	readOnly := map[string]bool{}
 	for _, c := range t.Containers() {
@@ -328,7 +338,7 @@ func (w *workload) readVolumes(t *inventory.PodTemplate) {
 	for i, v := range list(t.Spec, "volumes") {
 		path := item(t.Path+".volumes", i)
 		one := volume{
-			name: text(v, "name"), path: path, hostPath: text(v, "hostPath", "path"),
+			name: text(v, "name"), path: path, hostPath: nodePath(text(v, "hostPath", "path")),
 			claim:    text(v, "persistentVolumeClaim", "claimName"),
 			readOnly: readOnly[text(v, "name")] || truth(v, "persistentVolumeClaim", "readOnly"),
 		}
