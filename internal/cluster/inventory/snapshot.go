@@ -68,7 +68,7 @@ func nameOf(o *Object) name { return name{kindOf(o), o.Namespace, o.Name} }
 func kindOf(o *Object) kind { return kind{o.Group(), o.Kind} }
 
 // NewSnapshot makes a Snapshot of objects in any order. Two with one name become a
-// Problem. In a cluster, and where both say the same, there is only the first. Of
+// Problem. In a cluster, and of those that say the same, there is only the first. Of
 // files nobody knows which one is applied last, so the others are there too, though
 // Find gives the first.
 func NewSnapshot(objects []*Object, facts Facts, unreadable []Unreadable, problems []Problem) *Snapshot {
@@ -76,14 +76,21 @@ func NewSnapshot(objects []*Object, facts Facts, unreadable []Unreadable, proble
 		byRef: make(map[name]*Object, len(objects)), byKind: map[kind][]*Object{},
 		objects: make([]*Object, 0, len(objects)), Unreadable: unreadable, Problems: slices.Clone(problems), Facts: facts,
 	}
+	type repeat struct {
+		name name
+		text string
+	}
+	others := map[repeat]bool{} // of a name, those beside the first
 	for _, o := range objects {
 		if !unnamed(o) {
 			n := nameOf(o)
 			if first := s.byRef[n]; first != nil {
 				s.Problems = append(s.Problems, Problem{o.Locate(""), o.String() + " is there already, from " + place(first)})
-				if facts.Live || bytes.Equal(o.raw, first.raw) {
+				again := repeat{n, string(o.raw)}
+				if facts.Live || bytes.Equal(o.raw, first.raw) || others[again] {
 					continue
 				}
+				others[again] = true
 			} else {
 				s.byRef[n] = o
 			}

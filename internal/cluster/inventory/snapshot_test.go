@@ -179,6 +179,9 @@ func TestRepeated(t *testing.T) {
 	if len(s.Objects()) != 2 || len(s.Kind("", "Pod")) != 2 || s.Find("", "Pod", "a", "x") != first || len(s.Problems) != 2 {
 		t.Errorf("%v, %v", s.Objects(), s.Problems)
 	}
+	if s := inventory.NewSnapshot([]*inventory.Object{first, other, other, pod("bad"), same}, inventory.Facts{}, nil, nil); len(s.Objects()) != 2 || len(s.Problems) != 4 {
+		t.Errorf("of several that say the same: %v, %v", s.Objects(), s.Problems)
+	}
 	if s := inventory.NewSnapshot([]*inventory.Object{first, other}, inventory.Facts{Live: true}, nil, nil); len(s.Objects()) != 1 {
 		t.Errorf("of a cluster: %v", s.Objects())
 	}
