@@ -1,7 +1,6 @@
 package app
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -12,7 +11,6 @@ import (
 
 	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/catalog"
-	"bulwark.dev/bulwark/internal/cluster/inventory"
 	"bulwark.dev/bulwark/internal/posture/content"
 	"bulwark.dev/bulwark/internal/posture/control"
 	"bulwark.dev/bulwark/internal/posture/vap"
@@ -117,20 +115,12 @@ func tryControl(c *content.Control) (int, []string) {
 
 // tryExample says why an example does not agree, or "".
 func tryExample(c *content.Control, object map[string]any, want bulwark.Verdict, fields []string) string {
-	text, err := json.Marshal(object)
-	if err != nil {
-		return err.Error()
-	}
-	o, err := inventory.New(text, nil)
-	if err != nil {
-		return err.Error()
-	}
-	s, err := control.NewSubject(o)
+	s, err := control.SubjectOf(object)
 	if err != nil {
 		return err.Error()
 	}
 	if !c.Applies(s) {
-		return "appliesTo is not for a " + o.Kind
+		return "appliesTo is not for a " + s.Object.Kind
 	}
 	var found []string
 	for _, r := range c.Judge(s) {

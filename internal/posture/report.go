@@ -2,7 +2,6 @@ package posture
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -306,15 +305,7 @@ func placeholder(u inventory.Unreadable) *control.Subject {
 			head["spec"] = map[string]any{"template": map[string]any{"spec": spec}}
 		}
 	}
-	text, err := json.Marshal(head)
-	if err != nil {
-		return nil
-	}
-	o, err := inventory.New(text, nil)
-	if err != nil {
-		return nil
-	}
-	s, err := control.NewSubject(o)
+	s, err := control.SubjectOf(head)
 	if err != nil {
 		return nil
 	}

@@ -14,7 +14,6 @@ import (
 	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/catalog"
 	"bulwark.dev/bulwark/internal/admission/export"
-	"bulwark.dev/bulwark/internal/cluster/inventory"
 	"bulwark.dev/bulwark/internal/posture/content"
 	"bulwark.dev/bulwark/internal/posture/control"
 	"bulwark.dev/bulwark/internal/posture/vap"
@@ -119,15 +118,7 @@ func worst(results []control.Result) bulwark.Verdict {
 
 func subject(t *testing.T, object map[string]any) *control.Subject {
 	t.Helper()
-	text, err := json.Marshal(object)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o, err := inventory.New(text, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := control.NewSubject(o)
+	s, err := control.SubjectOf(object)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,6 @@ import (
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 
 	"bulwark.dev/bulwark"
-	"bulwark.dev/bulwark/internal/cluster/inventory"
 	"bulwark.dev/bulwark/internal/posture/content"
 	"bulwark.dev/bulwark/internal/posture/control"
 	"bulwark.dev/bulwark/internal/posture/vap"
@@ -77,15 +76,7 @@ var stricter = map[string]string{ //nolint:gochecknoglobals // constant
 
 // subjectOf gives what a control judges, nil where the object cannot be read.
 func subjectOf(object map[string]any) *control.Subject {
-	text, err := json.Marshal(object)
-	if err != nil {
-		return nil
-	}
-	o, err := inventory.New(text, nil)
-	if err != nil {
-		return nil
-	}
-	s, err := control.NewSubject(o)
+	s, err := control.SubjectOf(object)
 	if err != nil {
 		return nil
 	}

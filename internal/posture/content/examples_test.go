@@ -2,7 +2,6 @@ package content_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"io/fs"
@@ -14,7 +13,6 @@ import (
 
 	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/catalog"
-	"bulwark.dev/bulwark/internal/cluster/inventory"
 	"bulwark.dev/bulwark/internal/posture/content"
 	"bulwark.dev/bulwark/internal/posture/control"
 )
@@ -110,15 +108,7 @@ func judge(t *testing.T, c *content.Control, object map[string]any) []control.Re
 
 func subject(t *testing.T, object map[string]any) *control.Subject {
 	t.Helper()
-	text, err := json.Marshal(object)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o, err := inventory.New(text, nil)
-	if err != nil {
-		t.Fatalf("an example is no object: %v", err)
-	}
-	s, err := control.NewSubject(o)
+	s, err := control.SubjectOf(object)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,15 +117,7 @@ func subject(t *testing.T, object map[string]any) *control.Subject {
 
 // subjectOrNil is for objects that nobody vouches for.
 func subjectOrNil(object map[string]any) *control.Subject {
-	text, err := json.Marshal(object)
-	if err != nil {
-		return nil
-	}
-	o, err := inventory.New(text, nil)
-	if err != nil {
-		return nil
-	}
-	s, err := control.NewSubject(o)
+	s, err := control.SubjectOf(object)
 	if err != nil {
 		return nil
 	}

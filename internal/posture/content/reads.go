@@ -8,8 +8,6 @@ import (
 	"strings"
 
 	"github.com/google/cel-go/common/ast"
-	"github.com/google/cel-go/common/operators"
-	"github.com/google/cel-go/common/types"
 
 	"bulwark.dev/bulwark/internal/cluster/inventory"
 	"bulwark.dev/bulwark/internal/posture/control"
@@ -58,7 +56,7 @@ func bit(fields []string, name string) uint64 {
 func (r *reads) add(tree *ast.AST) {
 	known := map[int64]bool{} // roots whose field is known
 	ast.PreOrderVisit(tree.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
-		if of, name, ok := field(e); ok {
+		if of, name, ok := control.Field(e); ok {
 			r.field(of, name, known)
 		}
 		if e.Kind() != ast.IdentKind || known[e.ID()] {
@@ -103,7 +101,7 @@ func (r *reads) field(of ast.Expr, name string, known map[int64]bool) {
 			}
 		}
 	default:
-		root, first, ok := field(of)
+		root, first, ok := control.Field(of)
 		if !ok || root.Kind() != ast.IdentKind {
 			return
 		}
@@ -121,27 +119,6 @@ func (r *reads) field(of ast.Expr, name string, known map[int64]bool) {
 				r.object |= b
 			}
 		}
-	}
-}
-
-// field gives the operand and the name, if e selects a field: a.b, has(a.b), a.?b,
-// a["b"] or a[?"b"].
-func field(e ast.Expr) (ast.Expr, string, bool) {
-	switch e.Kind() { //nolint:exhaustive // the others select nothing
-	case ast.SelectKind:
-		return e.AsSelect().Operand(), e.AsSelect().FieldName(), true
-	case ast.CallKind:
-		c := e.AsCall()
-		if fn := c.FunctionName(); fn != operators.OptSelect && fn != operators.Index && fn != operators.OptIndex || len(c.Args()) != 2 {
-			return nil, "", false
-		}
-		if c.Args()[1].Kind() != ast.LiteralKind {
-			return nil, "", false
-		}
-		name, ok := c.Args()[1].AsLiteral().(types.String)
-		return c.Args()[0], string(name), ok
-	default:
-		return nil, "", false
 	}
 }
 

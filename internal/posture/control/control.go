@@ -4,6 +4,7 @@
 package control
 
 import (
+	"encoding/json"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -87,6 +88,19 @@ func NewSubject(o *inventory.Object) (*Subject, error) {
 		s.Containers[i] = s.Pods[i].Containers()
 	}
 	return s, nil
+}
+
+// SubjectOf is NewSubject for an object of JSON values, as examples are.
+func SubjectOf(values map[string]any) (*Subject, error) {
+	text, err := json.Marshal(values)
+	if err != nil {
+		return nil, fmt.Errorf("write an object: %w", err)
+	}
+	o, err := inventory.New(text, nil)
+	if err != nil {
+		return nil, err
+	}
+	return NewSubject(o)
 }
 
 // Typed gives Pods[i] in the API's own types, made when it is first asked for. A

@@ -2,7 +2,6 @@ package leak
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -10,7 +9,6 @@ import (
 	"testing"
 
 	"bulwark.dev/bulwark"
-	"bulwark.dev/bulwark/internal/cluster/inventory"
 	"bulwark.dev/bulwark/internal/posture/control"
 )
 
@@ -331,15 +329,7 @@ func TestWorstCounts(t *testing.T) {
 // subject makes an object of JSON values.
 func subject(tb testing.TB, object map[string]any) *control.Subject {
 	tb.Helper()
-	text, err := json.Marshal(object)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	o, err := inventory.New(text, nil)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	s, err := control.NewSubject(o)
+	s, err := control.SubjectOf(object)
 	if err != nil {
 		tb.Fatal(err)
 	}

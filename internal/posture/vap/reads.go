@@ -4,10 +4,10 @@ import (
 	"slices"
 
 	"github.com/google/cel-go/common/ast"
-	"github.com/google/cel-go/common/operators"
-	"github.com/google/cel-go/common/types"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apiserver/pkg/cel/environment"
+
+	"bulwark.dev/bulwark/internal/posture/control"
 )
 
 // reads are what expressions look at beside the object itself.
@@ -44,7 +44,7 @@ func readsOf(expressions ...string) reads {
 		}
 		selected := map[int64]bool{} // names of which one field is taken
 		ast.PreOrderVisit(tree.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
-			if of, name, ok := field(e); ok {
+			if of, name, ok := control.Field(e); ok {
 				r.field(of, name, selected)
 			}
 			if e.Kind() == ast.IdentKind && !selected[e.ID()] {
@@ -56,7 +56,7 @@ func readsOf(expressions ...string) reads {
 }
 
 func (r *reads) field(of ast.Expr, name string, selected map[int64]bool) {
-	if root, first, ok := field(of); ok && first == "metadata" && name == "namespace" && root.Kind() == ast.IdentKind && root.AsIdent() == "object" {
+	if root, first, ok := control.Field(of); ok && first == "metadata" && name == "namespace" && root.Kind() == ast.IdentKind && root.AsIdent() == "object" {
 		r.place = true
 	}
 	if of.Kind() != ast.IdentKind || of.AsIdent() != "request" {
@@ -82,27 +82,6 @@ func (r *reads) ident(name string) {
 		r.why = readsUser
 	case "namespaceObject":
 		r.namespace = true
-	}
-}
-
-// field gives the operand and the name, if e takes one field: a.b, has(a.b), a.?b,
-// a["b"] or a[?"b"].
-func field(e ast.Expr) (of ast.Expr, name string, ok bool) {
-	switch e.Kind() { //nolint:exhaustive // the others take none
-	case ast.SelectKind:
-		return e.AsSelect().Operand(), e.AsSelect().FieldName(), true
-	case ast.CallKind:
-		c := e.AsCall()
-		if fn := c.FunctionName(); fn != operators.OptSelect && fn != operators.Index && fn != operators.OptIndex || len(c.Args()) != 2 {
-			return nil, "", false
-		}
-		if c.Args()[1].Kind() != ast.LiteralKind {
-			return nil, "", false
-		}
-		text, ok := c.Args()[1].AsLiteral().(types.String)
-		return c.Args()[0], string(text), ok
-	default:
-		return nil, "", false
 	}
 }
 
