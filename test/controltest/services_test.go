@@ -65,17 +65,22 @@ func TestServices(t *testing.T) {
 	}
 	for what, addr := range addresses {
 		t.Run(what, func(t *testing.T) {
-			seen := map[string]bool{}
-			for range 20 {
-				got, err := get(t, "http://"+addr+"/")
-				if err != nil {
-					t.Fatal(err)
+			// That the pods are ready reaches the Deployment and the EndpointSlices, and
+			// an address its status and the proxy, in either order.
+			controltest.Until(t, "both pods", func() error {
+				seen := map[string]bool{}
+				for range 20 {
+					got, err := get(t, "http://"+addr+"/")
+					if err != nil {
+						return err
+					}
+					seen[got] = true
 				}
-				seen[got] = true
-			}
-			if len(seen) != 2 {
-				t.Errorf("20 requests reached %v, want both pods", seen)
-			}
+				if len(seen) != 2 {
+					return fmt.Errorf("20 requests reached %v", seen)
+				}
+				return nil
+			})
 			if got := halfClosed(t, net.JoinHostPort(addr, "81")); !strings.HasPrefix(got, "100000 web-") {
 				t.Errorf("the answer after a half-close is %q", got)
 			}
@@ -101,10 +106,13 @@ func TestServices(t *testing.T) {
 		}
 	})
 	t.Run("headless", func(t *testing.T) {
-		ips, err := net.DefaultResolver.LookupHost(t.Context(), "pods."+ns+".svc.cluster.local")
-		if err != nil || len(ips) != 2 {
-			t.Errorf("addresses %v, %v; want both pods'", ips, err)
-		}
+		controltest.Until(t, "both pods' addresses", func() error {
+			ips, err := net.DefaultResolver.LookupHost(t.Context(), "pods."+ns+".svc.cluster.local")
+			if err == nil && len(ips) != 2 {
+				err = fmt.Errorf("they are %v", ips)
+			}
+			return err
+		})
 		if _, err := net.DefaultResolver.LookupHost(t.Context(), "absent."+ns+".svc.cluster.local."); err == nil {
 			t.Error("a Service that does not exist has an address")
 		}

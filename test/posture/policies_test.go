@@ -267,6 +267,15 @@ func apply(t *testing.T, text string) {
 	}
 }
 
+// forget takes away every policy, for the tests that come after.
+func (a *api) forget() {
+	for _, resource := range []string{"validatingadmissionpolicybindings", "validatingadmissionpolicies"} {
+		if code, answer := a.do(http.MethodDelete, "/apis/admissionregistration.k8s.io/v1/"+resource, "", nil); code != http.StatusOK {
+			a.t.Errorf("deleting %s: %d %s", resource, code, answer)
+		}
+	}
+}
+
 // outcome is what became of an example.
 type outcome struct {
 	example
@@ -306,8 +315,9 @@ func TestPolicies(t *testing.T) {
 	controltest.Kubectl(t, "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
 	a.discover()
 	exported, ids := policies(t)
+	defer a.forget()
 	apply(t, exported)
-	a.inForce(t, all)
+	a.inForce(t)
 
 	results := make([]outcome, len(all))
 	var wg sync.WaitGroup
@@ -355,24 +365,39 @@ func TestPolicies(t *testing.T) {
 	if len(ids) < 120 || denied < len(ids)/2 {
 		t.Errorf("too few ran: %d policies, %d denied", len(ids), denied)
 	}
-	a.typeChecked(t, len(ids))
+	a.typeChecked(t, len(ids)+1) // the last one too
 }
 
-// inForce waits until the API server puts the policies to use.
-func (a *api) inForce(t *testing.T, all []example) {
+// last is a policy that refuses every ConfigMap of the user of its name. It is made
+// after all others.
+const last = `---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: last}
+spec:
+  matchConstraints:
+    resourceRules: [{apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [configmaps]}]
+  matchConditions: [{name: test-user, expression: request.userInfo.username == "last"}]
+  validations: [{expression: "false", message: the last one is in force}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: last}
+spec: {policyName: last, validationActions: [Deny]}
+`
+
+// inForce makes one policy more and waits until the API server puts it to use. The
+// server sees policies and bindings in the order of their making, so then it uses all.
+func (a *api) inForce(t *testing.T) {
 	t.Helper()
-	for _, id := range []string{"container-privileged", "volume-claim-shared"} { // early and late in the list
-		i := slices.IndexFunc(all, func(e example) bool { return e.control == id && e.fails })
-		if i < 0 {
-			continue
+	apply(t, last)
+	controltest.Until(t, "policies in force", func() error {
+		code, answer := a.do(http.MethodPost, "/api/v1/namespaces/"+fresh+"/configmaps?dryRun=All", "last", []byte(`{"metadata":{"name":"last"}}`))
+		if code/100 != 4 || !strings.Contains(string(answer), "the last one is in force") {
+			return fmt.Errorf("%d %s", code, answer)
 		}
-		controltest.Until(t, "policies in force", func() error {
-			if r := a.try(all[i]); !r.denied {
-				return fmt.Errorf("%d %s", r.code, r.message)
-			}
-			return nil
-		})
-	}
+		return nil
+	})
 }
 
 // typeChecked waits until the server has checked the types of all policies; it has

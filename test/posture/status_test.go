@@ -1,7 +1,6 @@
 package posture
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -66,13 +65,8 @@ func TestStatusTakesLabels(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer a.forget()
 	apply(t, string(exported))
-	t.Cleanup(func() {
-		// The test's own context has ended by then.
-		if _, err := controltest.TryKubectl(context.WithoutCancel(t.Context()), strings.NewReader(string(exported)), "delete", "-f", "-"); err != nil {
-			t.Error(err)
-		}
-	})
 	denied := func(code int, answer []byte) bool {
 		return code/100 == 4 && strings.Contains(string(answer), "bulwark-namespace-pod-security-privileged")
 	}
