@@ -260,7 +260,8 @@ func splitOrigin(origin string) (scheme, host, port string, err error) {
 		return "", "", "", errors.New("the scheme is neither http nor https")
 	}
 	host, given, ok := message.SplitHost(rest)
-	if !ok || strings.HasSuffix(rest, ".") {
+	// To a browser a name with a dot at its end is another host.
+	if !ok || strings.HasSuffix(rest, ".") || strings.Contains(rest, ".:") {
 		return "", "", "", errors.New("the host or port is not valid")
 	}
 	if given != "" {

@@ -69,7 +69,7 @@ func FuzzOrigin(f *testing.F) {
 	for _, s := range []string{
 		"https://www.foo.com", "https://a.bar.com", "https://a.bar.com:443", "https://evil.com\\.bar.com", "null", "", "://",
 		"https://evil.com?.bar.com", "https://evil.com@a.bar.com", "https://a.bar.com:8443", "http://[::1]:8080", "https://%62.bar.com",
-		"https://a.bar.com\x00", "HTTPS://A.BAR.COM", "https://a.bar.com.", "https://..bar.com", "file://a.bar.com",
+		"https://a.bar.com\x00", "HTTPS://A.BAR.COM", "https://a.bar.com.", "https://a.bar.com.:443", "https://..bar.com", "file://a.bar.com",
 	} {
 		f.Add(s)
 	}
