@@ -1,0 +1,270 @@
+package log
+
+import (
+	"bytes"
+	"context"
+	"crypto/cipher"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/proof"
+	"bulwark.dev/bulwark/internal/audit/segment"
+)
+
+// How long a failed seal waits before it is tried again.
+const (
+	retryFirst = time.Second
+	retryMost  = time.Minute
+)
+
+// sealAll seals closed write-ahead files, one after the other, until ctx ends. Appends
+// go on beside it; what waits is bounded by the disk alone.
+func (l *Log) sealAll(ctx context.Context) {
+	wait := retryFirst
+	for ctx.Err() == nil {
+		retry := time.NewTimer(retryMost)
+		if p, ok := l.nextPending(); ok {
+			err := l.seal(ctx, p)
+			if err != nil {
+				err = fmt.Errorf("seal events %d to %d: %w", p.first, p.last, err)
+			}
+			if err != nil && ctx.Err() == nil {
+				l.trouble(TroubleSeal, p.path, err)
+			}
+			l.attempted(err)
+			if err == nil {
+				wait = retryFirst
+				retry.Stop()
+				continue
+			}
+			retry.Reset(wait)
+			wait = min(2*wait, retryMost)
+		}
+		select {
+		case <-ctx.Done():
+		case <-l.sealWake:
+		case <-retry.C:
+		}
+		retry.Stop()
+	}
+}
+
+func (l *Log) nextPending() (pending, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.pending) == 0 {
+		return pending{}, false
+	}
+	return l.pending[0], true
+}
+
+// attempted tells who waits for the sealer what came of its last attempt.
+func (l *Log) attempted(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err == nil {
+		l.pending = l.pending[1:]
+		l.stats.Sealed++
+	}
+	l.sealErr = err
+	close(l.sealing)
+	l.sealing = make(chan struct{})
+}
+
+// Seal seals all that was appended before it was called, and returns when that is
+// done, or at the first failure.
+func (l *Log) Seal(ctx context.Context) error {
+	done := make(chan struct{})
+	select {
+	case l.rotate <- done:
+	case <-l.closing:
+		return ErrClosed
+	case <-ctx.Done():
+		return fmt.Errorf("seal the audit log: %w", ctx.Err())
+	}
+	<-done
+	last := l.Last()
+	for first := true; ; first = false {
+		l.mu.Lock()
+		attempt, err := l.sealing, l.sealErr
+		waiting := len(l.pending) > 0 && l.pending[0].first <= last
+		l.mu.Unlock()
+		switch {
+		case !waiting:
+			return nil
+		case err != nil && !first:
+			return err
+		}
+		wakeUp(l.sealWake)
+		select {
+		case <-attempt:
+		case <-l.closing:
+			return ErrClosed
+		case <-ctx.Done():
+			return fmt.Errorf("seal the audit log: %w", ctx.Err())
+		}
+	}
+}
+
+// loaded is what a write-ahead file holds, ready to be sealed.
+type loaded struct {
+	rows     []segment.Row
+	openings []opened
+	tree     proof.Tree
+	chain    hash
+	from, to time.Time
+}
+
+// seal makes a segment of a write-ahead file. Each step may be the last before a crash:
+// until the ledger has the record, a half-made segment is thrown away and made again;
+// from then on the same segment is made to the end, and what is left over removed.
+func (l *Log) seal(ctx context.Context, p pending) error {
+	s, err := l.load(ctx, p)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(l.cfg.Dir, sealedName, spanName(p.first, p.last, sealedSuffix))
+	temporary := path + temporarySuffix
+	digest := sha256.New()
+	steps := []struct {
+		name string
+		do   func() error
+	}{
+		{"write", func() error { //nolint:contextcheck // segment.Write takes none: it works in memory, and is over soon
+			return writeSynced(temporary, func(w io.Writer) error {
+				return segment.Write(io.MultiWriter(w, digest), p.first, s.rows, segment.Meta{Notes: l.cfg.Notes})
+			})
+		}},
+		{"compare", func() error { return compare(temporary, digest.Sum(nil)) }},
+		{"openings", func() error {
+			if l.master == nil {
+				return nil
+			}
+			return writeOpenings(filepath.Join(l.cfg.Dir, openingsName), p.first, p.last, s.openings, l.master, l.cfg.Random)
+		}},
+		{"ledger", func() error {
+			_, err := l.cfg.Ledger.Append(ctx, proof.Record{
+				First: p.first, Last: p.last, Events: p.last - p.first + 1,
+				Root: s.tree.Root(), Chain: s.chain, From: s.from, To: s.to, Blocks: s.tree.Blocks(),
+			})
+			return err
+		}},
+		{"rename", func() error { return publish(temporary, path) }},
+		{"remove", func() error { return discard(p.path) }},
+	}
+	for _, step := range steps {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := l.cfg.step(step.name); err != nil {
+			return err
+		}
+		if err := step.do(); err != nil {
+			return fmt.Errorf("step %q: %w", step.name, err)
+		}
+	}
+	return nil
+}
+
+// discard removes a write-ahead file that is sealed, and before that the key of the
+// openings in it, so that what the disk keeps of it says nothing.
+func discard(path string) error {
+	if err := destroyKey(path, offKeyBox, keyBoxSize+4); err != nil {
+		return err
+	}
+	return removeDurably(path)
+}
+
+// load reads a write-ahead file as it lies on the disk: what is sealed is what was
+// written, not what memory still has.
+func (l *Log) load(ctx context.Context, p pending) (*loaded, error) {
+	f, err := os.Open(p.path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	r, err := openReader(f, info.Size(), p.path, p.first)
+	if err != nil {
+		return nil, err
+	}
+	s := &loaded{rows: make([]segment.Row, 0, min(p.last-p.first+1, 1<<20))}
+	var key cipher.AEAD
+	parser := audit.NewParser()
+	for r.next <= p.last {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		f, err := r.frame()
+		if err != nil {
+			return nil, fmt.Errorf("%s: event %d: %w", p.path, r.next, err)
+		}
+		for i, rec := range f.records {
+			seq := f.first + uint64(i)
+			if seq > p.last {
+				return nil, fmt.Errorf("%s: event %d lies in one frame with event %d, which ends the file", p.path, seq, p.last)
+			}
+			e, err := parser.Parse(rec.event)
+			if err != nil {
+				return nil, fmt.Errorf("%s: event %d: %w", p.path, seq, err)
+			}
+			e.Seq = seq
+			s.add(e, rec.leaf)
+			if len(rec.openings) > 0 && l.master != nil {
+				if key == nil {
+					key, err = unwrap(l.master, &r.head.keyBox, r.head.id[:])
+				}
+				var plain []byte
+				if err == nil {
+					plain, err = openSealed(key, rec.openings, rec.leaf[:])
+				}
+				if err != nil {
+					// An event verifies without its openings, so they do not hold up the rest.
+					l.trouble(TroubleKey, p.path, fmt.Errorf("event %d: %w", seq, err))
+					continue
+				}
+				s.openings = append(s.openings, opened{seq: seq, plain: plain})
+			}
+		}
+	}
+	s.chain = r.chain
+	return s, nil
+}
+
+func (s *loaded) add(e *audit.Event, leaf hash) {
+	s.rows = append(s.rows, segment.Row{Event: e, Leaf: leaf})
+	s.tree.Append(leaf)
+	if s.from.IsZero() || e.Received.Before(s.from) {
+		s.from = e.Received
+	}
+	if e.Received.After(s.to) {
+		s.to = e.Received
+	}
+}
+
+// compare reads a segment back from the disk. segment.Write saw that what it made gives
+// every event again; here the file must have just those bytes. After this the
+// write-ahead file is not needed any more.
+func compare(path string, written []byte) error {
+	f, err := os.Open(path) //nolint:gosec // a name that this package made
+	if err != nil {
+		return err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	digest := sha256.New()
+	if _, err := io.Copy(digest, f); err != nil {
+		return fmt.Errorf("read %s back: %w", path, err)
+	}
+	if !bytes.Equal(digest.Sum(nil), written) {
+		return fmt.Errorf("%s: the disk does not give back what was written", path)
+	}
+	return nil
+}
