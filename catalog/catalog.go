@@ -1,5 +1,5 @@
-// Package catalog is content without logic: the controls, frameworks and
-// advisories that Bulwark ships, as files.
+// Package catalog is content without logic: the controls, frameworks, advisories and
+// detections that Bulwark ships, as files.
 package catalog
 
 import (
@@ -7,7 +7,7 @@ import (
 	"io/fs"
 )
 
-//go:embed controls frameworks advisories
+//go:embed controls frameworks advisories detections
 var files embed.FS
 
 // Controls are the posture controls that look at one object: one YAML file each,
@@ -21,6 +21,10 @@ func Frameworks() fs.FS { return sub("frameworks") }
 // Advisories are releases, their ends of life and the versions that known
 // vulnerabilities are in.
 func Advisories() fs.FS { return sub("advisories") }
+
+// Detections are the rules over the audit trail: one YAML file each, in a folder for
+// each tactic. detections/README.md has the form.
+func Detections() fs.FS { return sub("detections") }
 
 func sub(dir string) fs.FS {
 	f, err := fs.Sub(files, dir)
