@@ -104,7 +104,7 @@ Routing is Gateway API; protection is one SecurityPolicy per API. Start with
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return badUse(fmt.Errorf("%w\nSee %q", err, cmd.CommandPath()+" --help"))
 	})
-	root.AddCommand(newUp(env), newServe(env), newPolicy(env), newExample(env), newScan(env), newRenderApart(env), newVersion(env))
+	root.AddCommand(newUp(env), newServe(env), newPolicy(env), newExample(env), newScan(env), newAudit(env), newRenderApart(env), newVersion(env))
 	usageErrors(root)
 	return root
 }

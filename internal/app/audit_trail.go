@@ -1,0 +1,160 @@
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/pflag"
+	"k8s.io/klog/v2"
+
+	"bulwark.dev/bulwark"
+	"bulwark.dev/bulwark/internal/audit/ingest"
+	"bulwark.dev/bulwark/internal/audit/log"
+	"bulwark.dev/bulwark/internal/audit/proof"
+)
+
+// writerFlags are the settings of who writes a trail.
+type writerFlags struct {
+	trailFolder
+	origin       string
+	openings     string
+	dropOpenings bool
+	keepRedacted bool
+	sealEvents   int
+	sealAge      time.Duration
+	quarantine   bool
+	cluster      string
+	rules        ruleFlags
+	// kept are checkpoints of this trail that were kept elsewhere.
+	kept [][]byte
+}
+
+func (f *writerFlags) add(fl *pflag.FlagSet) {
+	f.trailFolder.add(fl)
+	fl.StringVar(&f.origin, "origin", "", "name of the trail for checkpoints, like example.com/audit; it cannot be changed later (default: one is made up)")
+	fl.StringVar(&f.openings, "openings-key", "", "file with the key that openings of redacted values are encrypted with (default: keys/openings.key in the folder, which is made)")
+	fl.BoolVar(&f.dropOpenings, "drop-openings", false, "keep no openings: nobody can ever show what a redacted value was")
+	fl.BoolVar(&f.keepRedacted, "keep-redacted", false, "keep redacted values in the openings, not only their salts")
+	fl.IntVar(&f.sealEvents, "seal-events", 0, "seal a segment when it has so many events (default 65536)")
+	fl.DurationVar(&f.sealAge, "seal-age", 0, "seal a segment when it is so old (default 1m)")
+	fl.BoolVar(&f.quarantine, "quarantine", false, "set a damaged part of the unsealed trail aside and go on; without it a damaged trail is refused")
+	fl.StringVar(&f.cluster, "cluster", "", "name of the cluster that events come from, where they do not say")
+	f.rules.add(fl)
+}
+
+func (f *writerFlags) check() error {
+	if err := f.trailFolder.check(); err != nil {
+		return err
+	}
+	if f.dropOpenings && (f.openings != "" || f.keepRedacted) {
+		return badUse(errors.New("--drop-openings keeps nothing that --openings-key or --keep-redacted could be for"))
+	}
+	return nil
+}
+
+// trail is an open trail: what writes it, and what makes its events.
+type trail struct {
+	dir    string
+	log    *log.Log
+	ledger *proof.Ledger
+	redact *ingest.Redactor
+	now    func() time.Time
+	f      *writerFlags
+}
+
+// openTrail takes the trail for this process.
+func openTrail(ctx context.Context, env *Env, f *writerFlags, logger *slog.Logger) (_ *trail, err error) {
+	klog.SetSlogLogger(logger) // the transparency log's own lines
+	t := &trail{dir: f.data, now: env.Now, f: f}
+	if t.redact, err = ingest.NewRedactor(rand.Reader, f.keepRedacted); err != nil {
+		return nil, err //nolint:wrapcheck // it says what it was doing
+	}
+	for _, part := range []string{"", "detect", "tail"} {
+		if err := os.MkdirAll(filepath.Join(f.data, part), 0o700); err != nil {
+			return nil, badUse(fmt.Errorf("make the folder of the trail: %w", err))
+		}
+	}
+	key, err := f.openingsKey()
+	if err != nil {
+		return nil, badUse(err)
+	}
+	t.log, err = log.Open(ctx, log.Config{
+		Dir: filepath.Join(f.data, "log"), Key: key, DropOpenings: f.dropOpenings, SealEvents: f.sealEvents, SealAge: f.sealAge, Quarantine: f.quarantine,
+		Now: env.Now, Random: rand.Reader, Logger: logger,
+		OpenLedger: func(ctx context.Context) (log.Ledger, error) {
+			var err error
+			t.ledger, err = proof.OpenLedger(ctx, proof.LedgerConfig{Dir: f.data, Origin: f.origin, Kept: f.kept})
+			return t.ledger, err //nolint:wrapcheck // it says what it was doing
+		},
+	})
+	if err != nil {
+		return nil, badUse(err)
+	}
+	return t, nil
+}
+
+// decoder makes the decoder of one source.
+func (t *trail) decoder(source string) *ingest.Decoder {
+	return &ingest.Decoder{Source: source, Cluster: t.f.cluster, Now: t.now, Redact: t.redact.Redact}
+}
+
+// close seals what is not sealed and gives the trail free.
+func (t *trail) close(ctx context.Context) error {
+	return errors.Join(t.log.Seal(ctx), t.log.Close()) // which closes the ledger too
+}
+
+// openingsKey reads the key of openings, and makes it for a new trail. A trail that has
+// lost its key is refused: a new one would make the old openings unreadable in silence.
+func (f *writerFlags) openingsKey() (bulwark.Secret, error) {
+	if f.dropOpenings {
+		return bulwark.Secret{}, nil
+	}
+	file := f.openings
+	if file == "" {
+		file = filepath.Join(f.data, "keys", "openings.key")
+	}
+	text, err := os.ReadFile(file) // #nosec G304 -- the person who runs it names it
+	if errors.Is(err, fs.ErrNotExist) && f.openings == "" {
+		old, globErr := filepath.Glob(filepath.Join(f.data, "log", "openings", "*"))
+		if globErr != nil || len(old) > 0 {
+			return bulwark.Secret{}, fmt.Errorf("%s is missing, but there are openings: put the key back, or take the folder log/openings away to give them up", file)
+		}
+		return newOpeningsKey(file)
+	}
+	if err != nil {
+		return bulwark.Secret{}, fmt.Errorf("read the key of openings: %w", err)
+	}
+	key, err := hex.DecodeString(string(trimLine(text)))
+	if err != nil || len(key) != log.KeySize {
+		return bulwark.Secret{}, fmt.Errorf("read the key of openings: %s has no %d bytes in hexadecimal", file, log.KeySize)
+	}
+	return bulwark.NewSecret(key), nil
+}
+
+func newOpeningsKey(file string) (bulwark.Secret, error) {
+	key := make([]byte, log.KeySize)
+	_, _ = rand.Read(key) // it never fails
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return bulwark.Secret{}, fmt.Errorf("make the key of openings: %w", err)
+	}
+	if err := proof.WriteFile(file, []byte(hex.EncodeToString(key)+"\n"), 0o600); err != nil {
+		return bulwark.Secret{}, fmt.Errorf("make the key of openings: %w", err)
+	}
+	return bulwark.NewSecret(key), nil
+}
+
+// trimLine takes the end of a line away.
+func trimLine(text []byte) []byte {
+	for len(text) > 0 && (text[len(text)-1] == '\n' || text[len(text)-1] == '\r') {
+		text = text[:len(text)-1]
+	}
+	return text
+}
