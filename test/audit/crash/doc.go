@@ -1,0 +1,3 @@
+// Package crash kills "bulwark serve audit" under load, over and over, and looks
+// whether anything that it acknowledged is missing.
+package crash
