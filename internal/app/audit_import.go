@@ -9,11 +9,10 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
 
-	"bulwark.dev/bulwark/internal/audit"
 	"bulwark.dev/bulwark/internal/audit/detect"
 	"bulwark.dev/bulwark/internal/audit/ingest"
-	"bulwark.dev/bulwark/internal/audit/log"
 )
 
 func newAuditImport(env *Env) *cobra.Command {
@@ -66,6 +65,7 @@ func (f *writerFlags) importAll(ctx context.Context, env *Env, files []string, s
 			return badUse(fmt.Errorf("%s: expected a file: %w", file, errors.Join(err, os.ErrInvalid)))
 		}
 	}
+	klog.SetSlogLogger(logger) // the transparency log's own lines
 	t, err := openTrail(ctx, env, f, logger)
 	if err != nil {
 		return err
@@ -138,26 +138,8 @@ func (f *ruleFlags) engine() (*detect.Engine, error) {
 
 // observe lets the detections look at what they have not seen, until ctx ends.
 func (t *trail) observe(ctx context.Context, engine *detect.Engine, config detect.RunConfig) error {
-	v, err := t.log.View()
-	if err != nil {
-		return t.f.wrap("read the trail in", err)
-	}
-	return detect.Run(ctx, seen{t.log, v}, t.log, engine, detect.FileStore{Path: filepath.Join(t.dir, "detect", "state")}, config) //nolint:wrapcheck // it says what it was doing
+	return detect.Run(ctx, t.log, t.log, engine, detect.FileStore{Path: filepath.Join(t.dir, "detect", "state")}, config) //nolint:wrapcheck // it says what it was doing
 }
-
-// seen is the log as the detections read it.
-type seen struct {
-	log  *log.Log
-	view *log.View
-}
-
-func (s seen) Events(ctx context.Context, from uint64, fn func(*audit.Event) error) error {
-	return s.view.Events(ctx, from, fn) //nolint:wrapcheck // it says what it was doing
-}
-
-func (s seen) Last() uint64 { return s.log.Last() }
-
-func (s seen) Changed() <-chan struct{} { return s.log.Changed() }
 
 // newAuditWebhookConfig prints what an API server needs to send its audit events.
 func newAuditWebhookConfig(env *Env) *cobra.Command {

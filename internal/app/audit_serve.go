@@ -18,7 +18,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/klog/v2"
 
+	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/internal/audit/detect"
 	"bulwark.dev/bulwark/internal/audit/ingest"
 	"bulwark.dev/bulwark/internal/ops"
@@ -35,6 +37,7 @@ type serveAuditFlags struct {
 	tokens    []string
 	tail      []string
 	witnesses witnessFlags
+	notices   notifyFlags
 	maxBody   int64
 	waiting   int64
 	drain     time.Duration
@@ -67,6 +70,7 @@ metric bulwark_audit_log_full is 1: nothing that was acknowledged is lost.`,
 	fl := cmd.Flags()
 	f.writerFlags.add(fl)
 	f.witnesses.add(fl)
+	f.notices.add(fl)
 	fl.StringVar(&f.listen, "listen", "", "address on which API servers send their events; empty: nowhere")
 	fl.StringVar(&f.cert, "tls-cert", "", "file with the certificate; it is read again when it changes")
 	fl.StringVar(&f.key, "tls-key", "", "file with its key")
@@ -118,6 +122,15 @@ func serveAudit(ctx context.Context, env *Env, log *slog.Logger, f *serveAuditFl
 	if f.kept, err = f.witnesses.kept(); err != nil {
 		return badUse(err)
 	}
+	receivers, err := f.notices.receivers()
+	if err != nil {
+		return badUse(err)
+	}
+	least, err := bulwark.ParseSeverity(f.notices.least)
+	if err != nil {
+		return badUse(fmt.Errorf("--notify-severity %w", err))
+	}
+	klog.SetSlogLogger(log) // the transparency log's own lines
 	registry := newRegistry()
 	t, err := openTrail(ctx, env, &f.writerFlags, log)
 	if err != nil {
@@ -137,6 +150,9 @@ func serveAudit(ctx context.Context, env *Env, log *slog.Logger, f *serveAuditFl
 		return badUse(fmt.Errorf("start admin endpoints: %w", err))
 	}
 	running.push(func(context.Context) error { return admin.Close() })
+	for name, to := range receivers {
+		parts.Go(func() error { return t.notify(ctx, name, to, least, log) })
+	}
 	if len(keepers) > 0 {
 		parts.Go(func() error { t.testify(ctx, keepers, log); return nil })
 	}

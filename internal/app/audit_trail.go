@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
-	"k8s.io/klog/v2"
 
 	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/internal/audit/ingest"
@@ -70,9 +69,11 @@ type trail struct {
 	f      *writerFlags
 }
 
+// recentEvents are held in memory for the detections, which are seldom further behind.
+const recentEvents = 1 << 14
+
 // openTrail takes the trail for this process.
 func openTrail(ctx context.Context, env *Env, f *writerFlags, logger *slog.Logger) (_ *trail, err error) {
-	klog.SetSlogLogger(logger) // the transparency log's own lines
 	t := &trail{dir: f.data, now: env.Now, f: f}
 	if t.redact, err = ingest.NewRedactor(rand.Reader, f.keepRedacted); err != nil {
 		return nil, err //nolint:wrapcheck // it says what it was doing
@@ -88,7 +89,7 @@ func openTrail(ctx context.Context, env *Env, f *writerFlags, logger *slog.Logge
 	}
 	t.log, err = log.Open(ctx, log.Config{
 		Dir: filepath.Join(f.data, "log"), Key: key, DropOpenings: f.dropOpenings, SealEvents: f.sealEvents, SealAge: f.sealAge, Quarantine: f.quarantine,
-		Now: env.Now, Random: rand.Reader, Logger: logger,
+		Recent: recentEvents, Now: env.Now, Random: rand.Reader, Logger: logger,
 		OpenLedger: func(ctx context.Context) (log.Ledger, error) {
 			var err error
 			t.ledger, err = proof.OpenLedger(ctx, proof.LedgerConfig{Dir: f.data, Origin: f.origin, Kept: f.kept})

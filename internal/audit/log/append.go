@@ -31,7 +31,8 @@ type request struct {
 
 // Append puts entries into the log, in their order and with nothing between them, and
 // returns when they are on the disk; first is the number of the first one, and each
-// event's Seq is set. On an error none of them was acknowledged, and the same entries
+// event's Seq is set. The events are given away: where Config.Recent is set, the log
+// holds them for who follows it. On an error none of them was acknowledged, and the same entries
 // may be appended again; after a crash in the middle of a failed Append they may be
 // there nonetheless.
 //
@@ -56,9 +57,6 @@ func (l *Log) Append(ctx context.Context, entries []audit.Entry) (first uint64, 
 		return 0, fmt.Errorf("append to the audit log: %w", err)
 	}
 	first = r.first
-	for i := range entries {
-		entries[i].Event.Seq = first + uint64(i)
-	}
 	l.release(r)
 	return first, nil
 }

@@ -66,6 +66,8 @@ type Config struct {
 	// Reserve is how much room is kept so that a full disk can still be told of in the
 	// log, and segments be sealed, which makes room (16 MiB).
 	Reserve int64
+	// Recent is how many of the last events are held in memory for Events; 0 is none.
+	Recent int
 	// Notes are written into every segment's description.
 	Notes map[string]string
 
@@ -125,7 +127,7 @@ func (c *Config) complete() error {
 		return errors.New("a key for openings, and yet they are to be dropped")
 	case c.Now == nil || c.Random == nil || c.Logger == nil:
 		return errors.New("a clock, a source of randomness and a logger are needed")
-	case c.SealEvents < 0 || c.SealBytes < 0 || c.SealAge < 0 || c.Reserve < 0:
+	case c.Recent < 0 || c.SealEvents < 0 || c.SealBytes < 0 || c.SealAge < 0 || c.Reserve < 0:
 		return errors.New("a size or time is negative")
 	}
 	if c.SealEvents == 0 {
@@ -173,6 +175,8 @@ type Log struct {
 	closing  chan struct{}
 	closeErr error
 
+	recent recent
+
 	// shred is held by who changes openings files.
 	shred sync.Mutex
 	w     writer
@@ -219,6 +223,7 @@ func open(ctx context.Context, cfg Config) (*Log, error) {
 		pool: sync.Pool{New: func() any { return new(request) }},
 	}
 	l.w.l = l
+	l.recent.most = cfg.Recent
 	if err := l.recover(ctx); err != nil {
 		return nil, errors.Join(err, l.w.close(), l.closeLedger(), releaseLock(lock))
 	}

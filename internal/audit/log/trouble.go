@@ -89,6 +89,7 @@ func (w *writer) writeQuietly(e *audit.Event) error {
 	w.next, w.chain = w.next+1, chain
 	w.size += int64(len(b))
 	w.l.durable(w.next-1, 1, len(b))
+	w.l.remember(w.next-1, []*audit.Event{e}, nil)
 	return nil
 }
 

@@ -269,6 +269,7 @@ func (w *writer) write(own []*audit.Event, group []*request) error {
 		w.buf = nil
 	}
 	l.durable(seq-1, count, size)
+	l.remember(seq-count, own, group)
 	return nil
 }
 
