@@ -46,7 +46,7 @@ func Parse(text string, env Env) (*Query, error) {
 }
 
 // String writes the query so that it reads as the same one, at any time: what was
-// relative to now is absolute.
+// relative to now is absolute. With its escapes it may be longer than a query may be.
 func (q *Query) String() string {
 	var b strings.Builder
 	if q.expr != nil {
