@@ -205,15 +205,19 @@ func TestExec(t *testing.T) {
 		t.Error("an absent container was entered")
 	}
 	t.Run("terminal", func(t *testing.T) {
-		tty := openTerminal(t, 33, 77)
-		cmd := controltest.Command(t.Context(), "exec", "-it", "-n", ns, "one", "--", "/entrypoint", "size")
-		cmd.Stdin, cmd.Stdout, cmd.Stderr = tty.far, tty.far, tty.far
-		if err := cmd.Run(); err != nil {
-			t.Errorf("%v: %s", err, tty.printed())
-		}
-		if got := tty.printed(); !strings.Contains(got, "33x77") {
-			t.Errorf("the terminal inside is %q", got)
-		}
+		// The size comes in a stream of its own, maybe after the program has looked.
+		controltest.Until(t, "the terminal's size", func() error {
+			tty := openTerminal(t, 33, 77)
+			cmd := controltest.Command(t.Context(), "exec", "-it", "-n", ns, "one", "--", "/entrypoint", "size")
+			cmd.Stdin, cmd.Stdout, cmd.Stderr = tty.far, tty.far, tty.far
+			if err := cmd.Run(); err != nil {
+				t.Fatalf("%v: %s", err, tty.printed())
+			}
+			if got := tty.printed(); !strings.Contains(got, "33x77") {
+				return fmt.Errorf("inside it is %q", got)
+			}
+			return nil
+		})
 	})
 	t.Run("port-forward", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
