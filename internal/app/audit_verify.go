@@ -147,7 +147,7 @@ func prove(ctx context.Context, env *Env, f *trailFolder, event string) error {
 	}
 	p, err := verify.Prove(ctx, f.data, seq)
 	if err != nil {
-		return fmt.Errorf("prove event %d: %w", seq, err)
+		return err //nolint:wrapcheck // it says what it was doing
 	}
 	enc := json.NewEncoder(env.Stdout)
 	enc.SetIndent("", "  ")
