@@ -86,12 +86,9 @@ func (f *notifyFlags) receivers() (map[string]respond.Receiver, error) {
 // notify tells one receiver of alerts until ctx ends.
 func (t *trail) notify(ctx context.Context, name string, to respond.Receiver, least bulwark.Severity, logger *slog.Logger) error {
 	place := placeFile(filepath.Join(t.dir, "detect", "told-"+name))
-	from, err := place.Load()
-	if err != nil {
-		return err
-	}
-	if from == 0 {
-		// Who is told for the first time hears of what happens from now on.
+	if _, err := os.Stat(string(place)); errors.Is(err, fs.ErrNotExist) {
+		// Who is told for the first time hears of what happens from now on. A place of 0 is
+		// one too: that of a receiver of a new trail, who may be away.
 		if err := place.Save(t.log.Last()); err != nil {
 			return err
 		}

@@ -6,6 +6,11 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,7 +20,88 @@ import (
 	"bulwark.dev/bulwark/internal/audit"
 	"bulwark.dev/bulwark/internal/audit/detect"
 	"bulwark.dev/bulwark/internal/audit/ingest"
+	"bulwark.dev/bulwark/internal/audit/log"
 )
+
+// TestNotifyAway: an alert of a new trail, raised while the receiver was away, is told
+// after a restart.
+func TestNotifyAway(t *testing.T) {
+	t.Parallel()
+	tried, told := make(chan bool, 100), make(chan bool, 1)
+	var here atomic.Bool
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if here.Load() {
+			told <- true
+			return
+		}
+		tried <- true
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	defer server.Close()
+	to, err := (&notifyFlags{cloudEvents: server.URL}).receivers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &writerFlags{trailFolder: trailFolder{data: t.TempDir()}}
+	for round := range 2 {
+		tr, err := openTrail(t.Context(), &Env{Now: time.Now}, f, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() {
+			ended <- tr.notify(ctx, "cloudevents", to["cloudevents"], bulwark.SeverityMedium, slog.New(slog.DiscardHandler))
+		}()
+		if round == 0 {
+			for at := placeFile(f.data + "/detect/told-cloudevents"); ; time.Sleep(time.Millisecond) {
+				if _, err := os.Stat(string(at)); err == nil {
+					break
+				}
+			}
+			alert := detect.Alert{ID: "a", Rule: "a", Title: "a", Severity: bulwark.SeverityHigh, Time: time.Now(), Evidence: []uint64{1}}
+			if _, err := tr.log.Append(ctx, []audit.Entry{{Event: alert.Event(time.Now())}}); err != nil {
+				t.Fatal(err)
+			}
+			<-tried
+			here.Store(true)
+		} else {
+			<-told
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if err := tr.close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestOpeningsKey: processes that start at the same time have the same key.
+func TestOpeningsKey(t *testing.T) {
+	t.Parallel()
+	f := &writerFlags{trailFolder: trailFolder{data: t.TempDir()}}
+	keys := make([]string, 16)
+	var wg sync.WaitGroup
+	for i := range keys {
+		wg.Go(func() {
+			key, err := f.openingsKey()
+			if err != nil {
+				t.Error(err)
+			}
+			keys[i] = string(key.Reveal())
+		})
+	}
+	wg.Wait()
+	if same := slices.Compact(keys); len(same) != 1 || len(same[0]) != log.KeySize {
+		t.Errorf("%d keys", len(same))
+	}
+	left, err := filepath.Glob(filepath.Join(f.data, "keys", "*"))
+	if err != nil || len(left) != 1 {
+		t.Errorf("%v is left, %v", left, err)
+	}
+}
 
 // TestNotify: alerts that are severe enough are told in their order, once, also when
 // the trail is closed and opened in between and the receiver is away for a while.

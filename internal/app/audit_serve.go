@@ -235,7 +235,7 @@ func (f *serveAuditFlags) webhook(ctx context.Context, env *Env, log *slog.Logge
 	registry.MustRegister(hook, cert.Expiry("bulwark_audit_certificate_expires_seconds"))
 	srv := &http.Server{
 		Handler: hook, TLSConfig: secure, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+		ReadHeaderTimeout: 5 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 	}
 	parts.Go(func() error {
 		ticker := time.NewTicker(30 * time.Second)

@@ -128,7 +128,10 @@ func (f *writerFlags) openingsKey() (bulwark.Secret, error) {
 		if globErr != nil || len(old) > 0 {
 			return bulwark.Secret{}, fmt.Errorf("%s is missing, but there are openings: put the key back, or take the folder log/openings away to give them up", file)
 		}
-		return newOpeningsKey(file)
+		if err := newOpeningsKey(file); err != nil {
+			return bulwark.Secret{}, err
+		}
+		text, err = os.ReadFile(file) // #nosec G304 -- the folder's own key
 	}
 	if err != nil {
 		return bulwark.Secret{}, fmt.Errorf("read the key of openings: %w", err)
@@ -140,16 +143,26 @@ func (f *writerFlags) openingsKey() (bulwark.Secret, error) {
 	return bulwark.NewSecret(key), nil
 }
 
-func newOpeningsKey(file string) (bulwark.Secret, error) {
+// newOpeningsKey makes the key, or leaves the one that another process was quicker to
+// make: the log is not locked yet, and both must go on with the same.
+func newOpeningsKey(file string) error {
 	key := make([]byte, log.KeySize)
 	_, _ = rand.Read(key) // it never fails
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return bulwark.Secret{}, fmt.Errorf("make the key of openings: %w", err)
+		return fmt.Errorf("make the key of openings: %w", err)
 	}
-	if err := proof.WriteFile(file, []byte(hex.EncodeToString(key)+"\n"), 0o600); err != nil {
-		return bulwark.Secret{}, fmt.Errorf("make the key of openings: %w", err)
+	mine := file + "." + rand.Text()
+	err := proof.WriteFile(mine, []byte(hex.EncodeToString(key)+"\n"), 0o600)
+	if err == nil {
+		if err = os.Link(mine, file); errors.Is(err, fs.ErrExist) {
+			err = nil
+		}
+		err = errors.Join(err, os.Remove(mine))
 	}
-	return bulwark.NewSecret(key), nil
+	if err != nil {
+		return fmt.Errorf("make the key of openings: %w", err)
+	}
+	return nil
 }
 
 // trimLine takes the end of a line away.
