@@ -175,25 +175,8 @@ func serveAdmission(ctx context.Context, env *Env, log *slog.Logger, f *admissio
 	log.LogAttrs(ctx, slog.LevelInfo, "admission webhook", slog.String("address", ln.Addr().String()), slog.String("admin", admin.Addr().String()),
 		slog.Int("controls", len(set.single)), slog.String("denyAt", f.denyAt), slog.Bool("dryRun", f.dryRun), slog.Time("certificateExpires", cert.Expires()),
 		slog.Any("exemptNamespaces", f.namespaces), slog.Any("exemptUsers", f.users), slog.Any("exemptGroups", f.groups))
-	ticker := time.NewTicker(30 * time.Second)
-	defer ticker.Stop()
 	parts, ctx := errgroup.WithContext(ctx)
-	parts.Go(func() error { cert.Watch(ctx, ticker.C); return nil })
-	parts.Go(func() error {
-		if err := srv.ServeTLS(ln, "", ""); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serve admission: %w", err)
-		}
-		return nil
-	})
-	parts.Go(func() error {
-		<-ctx.Done()
-		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.drain)
-		defer cancel()
-		if err := srv.Shutdown(stopCtx); err != nil {
-			return fmt.Errorf("drain admission: %w", err)
-		}
-		return nil
-	})
+	serveTLS(ctx, parts, "admission", srv, ln, cert, f.drain)
 	return parts.Wait() //nolint:wrapcheck // the parts say what they did
 }
 

@@ -237,27 +237,7 @@ func (f *serveAuditFlags) webhook(ctx context.Context, env *Env, log *slog.Logge
 		Handler: hook, TLSConfig: secure, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		ReadHeaderTimeout: 5 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 	}
-	parts.Go(func() error {
-		ticker := time.NewTicker(30 * time.Second)
-		defer ticker.Stop()
-		cert.Watch(ctx, ticker.C)
-		return nil
-	})
-	parts.Go(func() error {
-		if err := srv.ServeTLS(ln, "", ""); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serve the audit webhook: %w", err)
-		}
-		return nil
-	})
-	parts.Go(func() error {
-		<-ctx.Done()
-		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.drain)
-		defer cancel()
-		if err := srv.Shutdown(stopCtx); err != nil {
-			return fmt.Errorf("drain the audit webhook: %w", err)
-		}
-		return nil
-	})
+	serveTLS(ctx, parts, "the audit webhook", srv, ln, cert, f.drain)
 	return ln.Addr().String(), nil
 }
 
