@@ -48,10 +48,11 @@ build: ## compile bin/bulwark
 
 .PHONY: test
 test: peers ## run every test of every module, with the race detector, in random order
-	@export CGO_ENABLED=1; $(call each,$(MODULES),$(GOTEST) -timeout 20m $$(go list ./... | grep -v /test/e2e$$))
-	@cd test/control && set -x && CGO_ENABLED=1 $(GOTEST) $$(go list ./... | grep -v -e /cmd/ -e /plane$$ -e /oracle$$)
-	@cd test && set -x && CGO_ENABLED=1 $(GOTEST) -timeout 20m ./e2e
-	@test/conformance/run
+	@export CGO_ENABLED=1; rc=0; (set -x; $(GOTEST) -timeout 20m ./...) || rc=1; \
+	tools/together 'set -x; cd test && $(GOTEST) -timeout 20m $$(go list ./... | grep -v /test/e2e$$)' \
+		'set -x; cd test && $(GOTEST) -timeout 20m ./e2e || rc=1; cd control && $(GOTEST) $$(go list ./... | grep -v -e /cmd/ -e /plane$$ -e /oracle$$) || rc=1; exit $${rc:-0}' \
+		'set -x; cd test/chart && $(GOTEST) -timeout 20m ./... || rc=1; cd ../scale && $(GOTEST) ./... || rc=1; ../conformance/run || rc=1; exit $${rc:-0}' || rc=1; \
+	exit $$rc
 
 .PHONY: e2e
 e2e: ## of test, only this: the shop, its policies, outages and permissions on a cluster (3.5 minutes)
