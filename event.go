@@ -9,6 +9,10 @@ type Event struct {
 	RequestID string
 	// TraceID is the W3C trace id, where the request has one.
 	TraceID string
+	// AuditID is what the gateway stamped a request to an API server with, and
+	// SentPath the path that it sent, where that is not Path.
+	AuditID  string
+	SentPath string
 
 	// Identity is nil when no credential was accepted.
 	Identity *Identity

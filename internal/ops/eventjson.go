@@ -8,6 +8,10 @@ import (
 	"bulwark.dev/bulwark"
 )
 
+// AppendEvent appends e as the event log has it: one JSON object and the end of the
+// line.
+func AppendEvent(b []byte, e *bulwark.Event) []byte { return appendEvent(b, e) }
+
 // appendEvent writes e as one JSON line. Written by hand because every request
 // pays for it; the form is documented in docs/events.md.
 func appendEvent(b []byte, e *bulwark.Event) []byte {
@@ -16,6 +20,7 @@ func appendEvent(b []byte, e *bulwark.Event) []byte {
 	b = append(b, '"')
 	b = field(b, "requestId", e.RequestID)
 	b = field(b, "traceId", e.TraceID)
+	b = field(b, "auditId", e.AuditID)
 	decision := "refused"
 	if e.Decision.Allowed {
 		decision = "allowed"
@@ -39,6 +44,7 @@ func appendEvent(b []byte, e *bulwark.Event) []byte {
 	b = field(b, "scheme", e.Scheme)
 	b = field(b, "host", e.Host)
 	b = field(b, "path", e.Path)
+	b = field(b, "sentPath", e.SentPath)
 	b = field(b, "protocol", e.Protocol)
 	b = field(b, "listener", e.Listener)
 	b = field(b, "route", e.Route)

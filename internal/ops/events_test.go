@@ -41,7 +41,7 @@ func readLines(t *testing.T, path string) []map[string]any {
 
 func TestEventAsJSON(t *testing.T) {
 	e := &bulwark.Event{
-		Time: fixedNow(), RequestID: "r1", TraceID: "t1", SourceIP: "10.0.0.1", Method: "GET", Scheme: "https", Host: "a", Path: "/\"\\\n\u2028é\xff",
+		Time: fixedNow(), RequestID: "r1", TraceID: "t1", AuditID: "a1", SentPath: "/sent", SourceIP: "10.0.0.1", Method: "GET", Scheme: "https", Host: "a", Path: "/\"\\\n\u2028é\xff",
 		Protocol: "HTTP/1.1", Listener: "l", Route: "r", Backend: "b", Status: 403, BytesIn: 1, BytesOut: 2,
 		Duration: 3 * time.Millisecond, Upstream: time.Millisecond, Queued: time.Second, Error: "e",
 		Identity: &bulwark.Identity{Name: "rita", Method: "jwt", Issuer: "i", Roles: []string{"reader", "x"}, Groups: []string{"g"}, Claims: map[string]any{"secret": "claim"}},
@@ -53,7 +53,7 @@ func TestEventAsJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]any{
-		"time": "2026-11-21T12:00:00.000005Z", "requestId": "r1", "traceId": "t1", "decision": "refused", "code": "forbidden", "status": 403.0,
+		"time": "2026-11-21T12:00:00.000005Z", "requestId": "r1", "traceId": "t1", "auditId": "a1", "sentPath": "/sent", "decision": "refused", "code": "forbidden", "status": 403.0,
 		"rule": "rule", "reason": "reason", "sourceIP": "10.0.0.1", "method": "GET", "scheme": "https", "host": "a", "path": "/\"\\\n\u2028é\ufffd",
 		"protocol": "HTTP/1.1", "listener": "l", "route": "r", "backend": "b", "bytesIn": 1.0, "bytesOut": 2.0,
 		"durationUs": 3000.0, "upstreamUs": 1000.0, "queuedUs": 1e6, "error": "e",

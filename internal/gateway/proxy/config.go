@@ -97,6 +97,14 @@ type Config struct {
 	Filters  filters.Deps
 	Upstream upstream.Options
 	Limits   Limits
+	// APIServers names the backends ("namespace/service:port") that are Kubernetes API
+	// servers: each request to one gets an Audit-ID that begins with Stamp and that
+	// nobody can guess, which its event tells too.
+	APIServers []string
+	Stamp      string
+	// Unable, where it is set, reports that no event could be recorded: every request and
+	// connection is refused with 503 then.
+	Unable func() bool
 	// PartialBind lets a table come into force although some of its addresses
 	// cannot be opened: their listeners are problems then, and the next Apply
 	// tries again. Without it such a table is refused as a whole.
@@ -108,6 +116,9 @@ type Config struct {
 func (c *Config) check() error {
 	if c.Now == nil || c.Random == nil || c.Log == nil || c.Recorder == nil {
 		return errors.New("proxy: Now, Random, Log and Recorder are required")
+	}
+	if len(c.APIServers) > 0 && c.Stamp == "" {
+		return errors.New("proxy: requests to API servers need a stamp")
 	}
 	if c.Filters.Now == nil || c.Filters.State == nil {
 		return errors.New("proxy: filters need a clock and state")

@@ -85,7 +85,10 @@ func (s *Server) handle(ctx context.Context, e *exchange, p *peer, start time.Ti
 		Time: start, RequestID: s.requestID(), SourceIP: p.text, Method: e.req.Method, Scheme: e.req.Scheme,
 		Host: e.req.Host, Path: e.req.Path, Protocol: protocolName(e.req.Proto),
 	}
-	d, r := s.decide(ctx, e, t, p)
+	d, r := s.unrecorded(), (*rule)(nil)
+	if d.Code == "" {
+		d, r = s.decide(ctx, e, t, p)
+	}
 	if d.Allowed && e.x.Reply == nil {
 		d = s.forward(ctx, e, t, r, d)
 	}
@@ -93,6 +96,15 @@ func (s *Server) handle(ctx context.Context, e *exchange, p *peer, start time.Ti
 	e.event.BytesIn = w.bytesIn()
 	e.x.Done()
 	s.finish(e, r, d)
+}
+
+// unrecorded is the refusal of everything while nobody would know of it; the zero
+// Decision otherwise.
+func (s *Server) unrecorded() bulwark.Decision {
+	if s.cfg.Unable == nil || !s.cfg.Unable() {
+		return bulwark.Decision{}
+	}
+	return bulwark.Refuse(http.StatusServiceUnavailable, bulwark.CodeUnavailable, "", "events cannot be recorded")
 }
 
 // decide finds the rule and runs its steps.
@@ -182,6 +194,9 @@ func (s *Server) forward(ctx context.Context, e *exchange, t *table, r *rule, al
 	case r.RequestTimeout < 0:
 		e.call.HeadTimeout = 0
 	}
+	if t.stamped != nil && t.stamped[ref.Backend] {
+		s.stamp(e)
+	}
 	asked := s.cfg.Now()
 	err := t.set.Backend(ref.Backend).Do(ctx, &e.call, &e.resp)
 	e.event.Upstream = s.cfg.Now().Sub(asked)
@@ -196,6 +211,20 @@ func (s *Server) forward(ctx context.Context, e *exchange, t *table, r *rule, al
 		return failed(allowed, http.StatusBadGateway, bulwark.CodeBadGateway, "a response step failed")
 	}
 	return allowed
+}
+
+// stamp gives a request to an API server an audit id that nobody can know before, so
+// that what the server says of it can be told from all else. The id is not the
+// request's own: that one other backends are told too.
+func (s *Server) stamp(e *exchange) {
+	e.event.AuditID = s.cfg.Stamp + s.requestID()
+	if e.req.Path != e.event.Path {
+		e.event.SentPath = e.req.Path
+	}
+	e.req.Header.Set("audit-id", e.event.AuditID)
+	e.call.Header = e.req.Header
+	// Two requests under one stamp look like a stamp that was stolen.
+	e.call.Retry = nil
 }
 
 // mirror sends copies where the rule asks for them.

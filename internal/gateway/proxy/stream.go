@@ -74,7 +74,10 @@ func (st *stream) admit(ctx context.Context) bulwark.Decision {
 	p := newPeer(st.c.raw, st.key, nil)
 	st.req = message.Request{Scheme: "tls", Host: st.name}
 	st.x.Req, st.x.Source, st.x.Now, st.x.ListenerPort = &st.req, p.addr, st.start, st.listener.Port
-	d, r := st.table.stream(st.listener, st.name)
+	d, r := st.srv.unrecorded(), (*rule)(nil)
+	if d.Code == "" {
+		d, r = st.table.stream(st.listener, st.name)
+	}
 	st.rule = r
 	if r == nil {
 		return d

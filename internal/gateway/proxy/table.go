@@ -24,6 +24,7 @@ type table struct {
 	rules     []rule
 	listeners map[string]*listener // by name
 	set       *upstream.Set
+	stamped   []bool // by backend; nil where there is none
 }
 
 // rule is an ir.Rule made ready.
@@ -81,6 +82,12 @@ func newTable(t *ir.Table, prev *table, cfg *Config, m *metrics) (*table, []Prob
 	out := &table{
 		ir: t, set: set, binds: map[string]*bindTable{}, rules: make([]rule, len(t.Rules)),
 		listeners: make(map[string]*listener, len(t.Listeners)),
+	}
+	if len(cfg.APIServers) > 0 {
+		out.stamped = make([]bool, len(t.Backends))
+		for i := range t.Backends {
+			out.stamped[i] = slices.Contains(cfg.APIServers, t.Backends[i].Name)
+		}
 	}
 	problems := out.addRules(prev, broken, cfg, m)
 	for i := range t.Listeners {
