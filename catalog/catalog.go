@@ -1,5 +1,5 @@
-// Package catalog is content without logic: the controls, frameworks, advisories and
-// detections that Bulwark ships, as files.
+// Package catalog is content without logic: the controls, frameworks, advisories,
+// detections and responses that Bulwark ships, as files.
 package catalog
 
 import (
@@ -7,7 +7,7 @@ import (
 	"io/fs"
 )
 
-//go:embed controls frameworks advisories detections
+//go:embed controls frameworks advisories detections responses
 var files embed.FS
 
 // Controls are the posture controls that look at one object: one YAML file each,
@@ -25,6 +25,10 @@ func Advisories() fs.FS { return sub("advisories") }
 // Detections are the rules over the audit trail: one YAML file each, in a folder for
 // each tactic. detections/README.md has the form.
 func Detections() fs.FS { return sub("detections") }
+
+// Responses are the measures that can be taken against what an alert told of: one YAML
+// file each.
+func Responses() fs.FS { return sub("responses") }
 
 func sub(dir string) fs.FS {
 	f, err := fs.Sub(files, dir)

@@ -1,8 +1,14 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -27,6 +33,7 @@ func TestMain(m *testing.M) {
 //	expand FILE...           replaces $NAME in files
 //	get STATUS URL [TEXT]    asks until it gets that status, with TEXT in the body
 //	exits CODE COMMAND...    runs a command and compares its exit code
+//	certificate DIR          writes tls.crt, tls.key and ca.crt for 127.0.0.1
 func TestScripts(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(scripts) < 6 {
@@ -37,10 +44,11 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			examples, err := filepath.Abs(filepath.Join("..", "..", "examples"))
 			e.Setenv("EXAMPLES", examples)
+			e.Setenv("GORACE", os.Getenv("GORACE"))
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"ports": ports, "expand": expand, "get": get, "exits": exits,
+			"ports": ports, "expand": expand, "get": get, "exits": exits, "certificate": certificate,
 		},
 	})
 }
@@ -51,6 +59,24 @@ func ports(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(err)
 		defer func() { ts.Check(ln.Close()) }()
 		ts.Setenv(name, fmt.Sprint(ln.Addr().(*net.TCPAddr).Port))
+	}
+}
+
+func certificate(ts *testscript.TestScript, _ bool, args []string) {
+	dir := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(dir, 0o700))
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ts.Check(err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	ts.Check(err)
+	raw, err := x509.MarshalPKCS8PrivateKey(private)
+	ts.Check(err)
+	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	for name, text := range map[string][]byte{"tls.crt": cert, "ca.crt": cert, "tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw})} {
+		ts.Check(os.WriteFile(filepath.Join(dir, name), text, 0o600))
 	}
 }
 

@@ -40,6 +40,7 @@ type admissionFlags struct {
 	drain      time.Duration
 	print      bool
 	webhook    webhookFlags
+	forward    forwardFlags
 }
 
 func newServeAdmission(env *Env) *cobra.Command {
@@ -90,6 +91,7 @@ prints the ValidatingWebhookConfiguration for these flags and ends.`,
 	fl.DurationVar(&f.drain, "drain", 10*time.Second, "how long requests in flight may take after the signal to stop")
 	fl.BoolVar(&f.print, "print-configuration", false, "print the ValidatingWebhookConfiguration and end")
 	f.webhook.add(fl)
+	f.forward.add(fl, "required with --audit-url")
 	f.add(fl, ":9400", "json")
 	return cmd
 }
@@ -145,6 +147,13 @@ func serveAdmission(ctx context.Context, env *Env, log *slog.Logger, f *admissio
 	if err != nil {
 		return badUse(err)
 	}
+	if err := f.forward.check(); err != nil {
+		return badUse(err)
+	}
+	way, log, err := f.forward.start(env, log, "admission", running) //nolint:contextcheck // it outlives ctx, to send the rest
+	if err != nil {
+		return err
+	}
 	webhook, set, err := f.handler(env, log) //nolint:contextcheck // it only reads files
 	if err != nil {
 		return badUse(err)
@@ -154,6 +163,8 @@ func serveAdmission(ctx context.Context, env *Env, log *slog.Logger, f *admissio
 	if err := set.compile(); err != nil {
 		return badUse(err)
 	}
+	registry := newRegistry()
+	registry.MustRegister(append(way.metrics(), webhook, cert.Expiry("bulwark_admission_certificate_expires_seconds"))...)
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", f.listen)
 	if err != nil {
@@ -165,8 +176,6 @@ func serveAdmission(ctx context.Context, env *Env, log *slog.Logger, f *admissio
 		Handler: mux, TLSConfig: secure, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 	}
-	registry := newRegistry()
-	registry.MustRegister(webhook, cert.Expiry("bulwark_admission_certificate_expires_seconds"))
 	admin, err := startAdmissionAdmin(ctx, f, log, registry, env, cert)
 	if err != nil {
 		return errors.Join(badUse(err), ln.Close())

@@ -33,15 +33,16 @@ func newAuditExport(env *Env) *cobra.Command {
 		Long: `Write all events that a QUERY finds, the oldest first, to a new file (--to) or to
 standard output: as JSON lines, CSV, or OCSF 1.3.
 
-With -o parquet the sealed segments themselves are copied into a folder, without a
-QUERY; those that are there already are left alone, so it can be run again and again.
+With -o parquet the sealed segments themselves are copied into a folder, decrypted and
+without a QUERY; those that are there already are left alone, so it can be run again and
+again.
 DuckDB, ClickHouse, Trino and Spark read them.
 
 Exit codes: 0; 1, a part of the trail could not be read, and what is written is
 incomplete; 2, wrong usage.`,
 		Example: `  bulwark audit export 'since=1d' --data trail -o ocsf --to yesterday.jsonl
   bulwark audit export --data trail -o parquet --to /mnt/lake/audit`,
-		RunE: func(cmd *cobra.Command, words []string) error { return f.run(cmd.Context(), env, words) },
+		RunE: func(cmd *cobra.Command, words []string) error { return keyNeeded(f.run(cmd.Context(), env, words)) },
 	}
 	fl := cmd.Flags()
 	f.add(fl)
@@ -119,7 +120,7 @@ func (f *exportFlags) copySegments(ctx context.Context, env *Env, v *log.View) e
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("copy segments: %w", err)
 		}
-		if err := copyWhole(file.Path, to); err != nil {
+		if err := copyWhole(v, file, to); err != nil {
 			return fmt.Errorf("copy segments: %w", err)
 		}
 		copied++
@@ -128,8 +129,8 @@ func (f *exportFlags) copySegments(ctx context.Context, env *Env, v *log.View) e
 	return nil
 }
 
-func copyWhole(from, to string) error {
-	in, err := os.Open(from) // #nosec G304 -- a segment of the trail
+func copyWhole(v *log.View, from log.SegmentFile, to string) error {
+	in, err := v.OpenSegment(from)
 	if err != nil {
 		return err //nolint:wrapcheck // the caller says what it was
 	}
@@ -139,7 +140,7 @@ func copyWhole(from, to string) error {
 	if err != nil {
 		return err //nolint:wrapcheck // likewise
 	}
-	_, err = io.Copy(out, in)
+	_, err = io.Copy(out, io.NewSectionReader(in, 0, in.Size))
 	if err = errors.Join(err, out.Sync(), out.Close()); err != nil {
 		return errors.Join(err, os.Remove(part))
 	}

@@ -55,9 +55,11 @@ func (f *writerFlags) importAll(ctx context.Context, env *Env, files []string, s
 	if err != nil {
 		return err
 	}
-	engine, err := f.rules.engine()
-	if err != nil {
-		return err
+	var engine *detect.Engine
+	if !quick {
+		if engine, err = f.rules.engine(); err != nil {
+			return err
+		}
 	}
 	for _, file := range files {
 		// All of them, before anything is written.
@@ -83,7 +85,7 @@ func (f *writerFlags) importAll(ctx context.Context, env *Env, files []string, s
 		}
 		bad = bad || counts.Unreadable > 0 || counts.Truncated != ""
 	}
-	if !quick {
+	if engine != nil {
 		alerts := 0
 		if err := t.observe(ctx, engine, detect.RunConfig{Now: env.Now, Once: true, OnAlert: func(detect.Alert) { alerts++ }}); err != nil {
 			return err
@@ -123,13 +125,19 @@ func (t *trail) importOne(ctx context.Context, env *Env, file, source string) (i
 	}, input, filepath.Base(file))
 }
 
-// engine makes the detections ready.
+// engine reads the rules and makes the detections ready.
 func (f *ruleFlags) engine() (*detect.Engine, error) {
 	set, err := f.load()
 	if err != nil {
 		return nil, err
 	}
-	engine, err := detect.NewEngine(set, detect.Config{})
+	return f.engineOf(set)
+}
+
+// engineOf makes the detections ready: those of the set, and others beside them that
+// have observed nothing.
+func (f *ruleFlags) engineOf(set *detect.Set, others ...detect.Stateful) (*detect.Engine, error) {
+	engine, err := detect.NewEngine(set, detect.Config{Stateful: others})
 	if err != nil {
 		return nil, badUse(fmt.Errorf("make the rules ready: %w", err))
 	}
@@ -138,7 +146,7 @@ func (f *ruleFlags) engine() (*detect.Engine, error) {
 
 // observe lets the detections look at what they have not seen, until ctx ends.
 func (t *trail) observe(ctx context.Context, engine *detect.Engine, config detect.RunConfig) error {
-	return detect.Run(ctx, t.log, t.log, engine, detect.FileStore{Path: filepath.Join(t.dir, "detect", "state")}, config) //nolint:wrapcheck // it says what it was doing
+	return detect.Run(ctx, t.log, t.log, engine, t.detections(), config) //nolint:wrapcheck // it says what it was doing
 }
 
 // newAuditWebhookConfig prints what an API server needs to send its audit events.

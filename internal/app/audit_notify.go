@@ -95,17 +95,12 @@ func (t *trail) notify(ctx context.Context, name string, to respond.Receiver, le
 	}
 	d := respond.Delivery{
 		Name: name, Source: &alertSource{log: t.log, least: least}, Receiver: to, Place: place, Log: logger,
-		Wait: func(ctx context.Context, d time.Duration) error {
-			timer := time.NewTimer(d)
-			defer timer.Stop()
-			select {
-			case <-ctx.Done():
-				return ctx.Err() //nolint:wrapcheck // the caller looks at it
-			case <-timer.C:
-				return nil
+		Wait: pause,
+		Failed: func(_ *respond.Alert, givenUp bool, _ error) {
+			if t.undelivered != nil {
+				t.undelivered(name, givenUp)
 			}
 		},
-		Failed: func(*respond.Alert, bool, error) {},
 	}
 	return d.Run(ctx) //nolint:wrapcheck // it says what it was doing
 }

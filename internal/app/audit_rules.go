@@ -52,6 +52,19 @@ func (f *ruleFlags) load() (*detect.Set, error) {
 		}
 		pipelines = append(pipelines, p)
 	}
+	all, err := f.folders()
+	if err != nil {
+		return nil, err
+	}
+	set, err := detect.Load(all, pipelines...)
+	if err != nil {
+		return nil, badUse(fmt.Errorf("read the rules: %w", err))
+	}
+	return set, nil
+}
+
+// folders are where rules are read from.
+func (f *ruleFlags) folders() (folders, error) {
 	if f.only && len(f.dirs) == 0 {
 		return nil, badUse(errors.New("--no-builtin-rules leaves no rules: name folders with --rules"))
 	}
@@ -65,11 +78,7 @@ func (f *ruleFlags) load() (*detect.Set, error) {
 		}
 		all = append(all, folder{fmt.Sprintf("%d-%s", i+1, filepath.Base(dir)), os.DirFS(dir)})
 	}
-	set, err := detect.Load(all, pipelines...)
-	if err != nil {
-		return nil, badUse(fmt.Errorf("read the rules: %w", err))
-	}
-	return set, nil
+	return all, nil
 }
 
 // folders are several folders of rules as one.
@@ -181,8 +190,10 @@ type ruleDocument struct {
 	Level    string   `json:"minimumLevel"`
 	Tags     []string `json:"tags,omitempty"`
 	// Quiet rules only serve correlations.
-	Quiet    bool     `json:"quiet,omitempty"`
-	Problems []string `json:"problems,omitempty"`
+	Quiet bool `json:"quiet,omitempty"`
+	// Behaviour is the type of a rule that learns what is usual.
+	Behaviour string   `json:"behaviour,omitempty"`
+	Problems  []string `json:"problems,omitempty"`
 }
 
 func (f *ruleFlags) list(env *Env, format string, test bool) error {
@@ -210,7 +221,11 @@ func (f *ruleFlags) list(env *Env, format string, test bool) error {
 	}
 	out := make([]ruleDocument, 0, len(set.Rules))
 	for _, r := range set.Rules {
-		out = append(out, ruleDocument{r.Key, r.Title, r.Severity.String(), r.File, r.MinimumLevel, r.Tags, r.Quiet, problems[r.Key]})
+		learns := ""
+		if r.Behaviour != nil {
+			learns = string(r.Behaviour.Type)
+		}
+		out = append(out, ruleDocument{r.Key, r.Title, r.Severity.String(), r.File, r.MinimumLevel, r.Tags, r.Quiet, learns, problems[r.Key]})
 	}
 	if err := writeRules(env, format, out); err != nil {
 		return fmt.Errorf("write the list: %w", err)

@@ -42,7 +42,15 @@ func (f *trailFolder) view() (*log.View, error) {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil, badUse(fmt.Errorf("%s has no trail: %w", f.data, err))
 	}
-	v, err := log.OpenView(dir, log.ViewOptions{})
+	keys, err := f.keys()
+	if err != nil {
+		return nil, err
+	}
+	// Before anything is printed: a part of an answer must not look like all of it.
+	if err := log.MissingKeys(dir, keys); err != nil {
+		return nil, keyNeeded(f.wrap("read the trail in", err))
+	}
+	v, err := log.OpenView(dir, log.ViewOptions{Keys: keys})
 	if err != nil {
 		return nil, f.wrap("read the trail in", err)
 	}
@@ -97,7 +105,7 @@ and what is printed is incomplete; 2, wrong usage.`,
 		Example: `  bulwark audit search 'user=alice verb=get resource=secrets since=2h' --data trail
   bulwark audit search 'code=403 | count by user' --data trail
   bulwark audit search 'ns=shop verb=(create,delete)' --data trail -o json --limit 0`,
-		RunE: func(cmd *cobra.Command, words []string) error { return f.run(cmd.Context(), env, words) },
+		RunE: func(cmd *cobra.Command, words []string) error { return keyNeeded(f.run(cmd.Context(), env, words)) },
 	}
 	fl := cmd.Flags()
 	f.add(fl)
@@ -157,7 +165,9 @@ func newAuditTail(env *Env) *cobra.Command {
 		Short:   "Print events as they come",
 		Long:    "Print the events that a QUERY finds as they come, until it is stopped. The trail may be written by another process.",
 		Example: `  bulwark audit tail 'kind=alert' --data trail`,
-		RunE:    func(cmd *cobra.Command, words []string) error { return f.follow(cmd.Context(), env, words, from) },
+		RunE: func(cmd *cobra.Command, words []string) error {
+			return keyNeeded(f.follow(cmd.Context(), env, words, from))
+		},
 	}
 	fl := cmd.Flags()
 	f.add(fl)
@@ -220,7 +230,9 @@ func newAuditAlerts(env *Env) *cobra.Command {
 actor=alice, rule=secrets-*, since=1d. With -o json the result is one JSON array.`,
 		Example: `  bulwark audit alerts --data trail
   bulwark audit alerts 'since=1d' --severity high --data trail -o json`,
-		RunE: func(cmd *cobra.Command, words []string) error { return f.alerts(cmd.Context(), env, words, least) },
+		RunE: func(cmd *cobra.Command, words []string) error {
+			return keyNeeded(f.alerts(cmd.Context(), env, words, least))
+		},
 	}
 	fl := cmd.Flags()
 	f.add(fl)

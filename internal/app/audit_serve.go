@@ -17,12 +17,14 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/klog/v2"
 
 	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/internal/audit/detect"
 	"bulwark.dev/bulwark/internal/audit/ingest"
+	"bulwark.dev/bulwark/internal/audit/reconcile"
 	"bulwark.dev/bulwark/internal/ops"
 )
 
@@ -38,9 +40,16 @@ type serveAuditFlags struct {
 	tail      []string
 	witnesses witnessFlags
 	notices   notifyFlags
-	maxBody   int64
-	waiting   int64
-	drain     time.Duration
+	retention retentionFlags
+	responses respondFlags
+	expected  []string
+	silence   time.Duration
+	reconcile string
+	// configuration tells these settings from others.
+	configuration string
+	maxBody       int64
+	waiting       int64
+	drain         time.Duration
 }
 
 func newServeAudit(env *Env) *cobra.Command {
@@ -57,32 +66,50 @@ or a client certificate (--client-ca and --client-name); without either nobody m
 "bulwark audit webhook-config" prints what an API server needs.
 
 When the disk is full nothing is accepted, senders are told to come back, and the
-metric bulwark_audit_log_full is 1: nothing that was acknowledged is lost.`,
+metric bulwark_audit_log_full is 1: nothing that was acknowledged is lost.
+
+Should the detections break off, recording goes on: the trail tells it, an alert is
+raised, bulwark_audit_detections_running is 0, /status says why, and they are begun
+again. /readyz does not fail for it, since API servers must go on sending.
+
+With --expect-server and --silence it is told when an API server sends nothing for too
+long. --reconcile compares what went through Bulwark's gateway to an API server with
+what that says it was asked: see docs/guide/audit.md.`,
 		Example: `  bulwark serve audit --data /var/lib/bulwark/audit --listen :9443 --tls-cert tls.crt --tls-key tls.key --token-file token
   bulwark serve audit --data trail --tail /var/log/kubernetes/audit.log`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			f.configuration = configurationDigest(cmd.Flags())
 			return runProcess(cmd.Context(), env, &f.processFlags, f.drain, func(ctx context.Context, log *slog.Logger, running *stack) error {
+				klog.SetSlogLogger(log) // the transparency log's own lines
 				return serveAudit(ctx, env, log, &f, running)
 			})
 		},
 	}
-	fl := cmd.Flags()
+	f.add(cmd.Flags())
+	return cmd
+}
+
+func (f *serveAuditFlags) add(fl *pflag.FlagSet) {
 	f.writerFlags.add(fl)
 	f.witnesses.add(fl)
 	f.notices.add(fl)
+	f.retention.add(fl)
+	f.responses.add(fl, "respond")
 	fl.StringVar(&f.listen, "listen", "", "address on which API servers send their events; empty: nowhere")
 	fl.StringVar(&f.cert, "tls-cert", "", "file with the certificate; it is read again when it changes")
 	fl.StringVar(&f.key, "tls-key", "", "file with its key")
 	fl.StringVar(&f.clientCA, "client-ca", "", "file with authorities of client certificates")
-	fl.StringArrayVar(&f.names, "client-name", nil, "common, DNS or URI name of a client certificate that may send; may be repeated")
-	fl.StringArrayVar(&f.tokens, "token-file", nil, "file with a token that may send; it is read again when it changes; may be repeated")
+	fl.StringArrayVar(&f.names, "client-name", nil, "common, DNS or URI name of a client certificate that may send, or SERVER=NAME: only under that server's name; may be repeated")
+	fl.StringArrayVar(&f.tokens, "token-file", nil, "file with a token that may send, or SERVER=FILE: only under that server's name (/audit/v1/SERVER); it is read again when it changes; may be repeated")
 	fl.StringArrayVar(&f.tail, "tail", nil, "file with audit events that grows; may be repeated")
+	fl.StringArrayVar(&f.expected, "expect-server", nil, "API server that must send: the name at the end of its path, or of its feed; may be repeated")
+	fl.DurationVar(&f.silence, "silence", 0, "tell when a server sends nothing for so long: those of --expect-server (default 2m), and with this flag every one that was heard")
+	fl.StringVar(&f.reconcile, "reconcile", "", "file that says how to compare the gateway's events with those of API servers")
 	fl.Int64Var(&f.maxBody, "max-batch-bytes", 32<<20, "largest batch")
 	fl.Int64Var(&f.waiting, "max-waiting-bytes", 128<<20, "most bytes of batches that wait to be kept")
 	fl.DurationVar(&f.drain, "drain", 20*time.Second, "how long requests in flight, and sealing, may take after the signal to stop")
 	f.processFlags.add(fl, ":9400", "json")
-	return cmd
 }
 
 func (f *serveAuditFlags) check() error {
@@ -96,6 +123,10 @@ func (f *serveAuditFlags) check() error {
 		err = errors.Join(err, errors.New("nobody could send: give --token-file, or --client-ca and --client-name"))
 	case (f.clientCA == "") != (len(f.names) == 0):
 		err = errors.Join(err, errors.New("--client-ca and --client-name go together"))
+	}
+	err = errors.Join(err, f.retention.check())
+	if f.silence < 0 {
+		err = errors.Join(err, fmt.Errorf("--silence %v: expected a positive time", f.silence))
 	}
 	if f.maxBody <= 0 || f.waiting < f.maxBody || f.drain < 0 {
 		err = errors.Join(err, errors.New("--max-batch-bytes, --max-waiting-bytes and --drain: expected positive values, and room for one batch at least"))
@@ -111,7 +142,11 @@ func serveAudit(ctx context.Context, env *Env, log *slog.Logger, f *serveAuditFl
 	if err := f.check(); err != nil {
 		return err
 	}
-	engine, err := f.rules.engine()
+	set, makeEngine, err := f.engines()
+	if err != nil {
+		return err
+	}
+	rules, err := f.rules.digest()
 	if err != nil {
 		return err
 	}
@@ -130,14 +165,24 @@ func serveAudit(ctx context.Context, env *Env, log *slog.Logger, f *serveAuditFl
 	if err != nil {
 		return badUse(fmt.Errorf("--notify-severity %w", err))
 	}
-	klog.SetSlogLogger(log) // the transparency log's own lines
 	registry := newRegistry()
 	t, err := openTrail(ctx, env, &f.writerFlags, log)
 	if err != nil {
 		return err
 	}
 	running.push(t.close)
-	registry.MustRegister(newTrailMetrics(t, engine))
+	detections, err := newDetections(t, set, makeEngine, log)
+	if err != nil {
+		return err
+	}
+	is := t.born(ctx, f.configuration, rules, len(set.Rules), log)
+	running.push(t.buried)
+	detections.register(registry)
+	registry.MustRegister(newTrailMetrics(t), t.countUndelivered(receivers))
+	servers, err := f.servers(t, is)
+	if err != nil {
+		return err
+	}
 	parts, ctx := errgroup.WithContext(ctx)
 	address := ""
 	if f.listen != "" {
@@ -145,29 +190,106 @@ func serveAudit(ctx context.Context, env *Env, log *slog.Logger, f *serveAuditFl
 			return errors.Join(badUse(err), parts.Wait())
 		}
 	}
-	admin, err := ops.StartAdmin(ctx, ops.AdminConfig{Address: f.admin, Metrics: registry, Profiles: f.profiles, Log: log, Ready: []ops.Check{{Name: "trail", Fn: t.healthy}}})
+	admin, err := ops.StartAdmin(ctx, ops.AdminConfig{Address: f.admin, Metrics: registry, Profiles: f.profiles, Log: log, Status: detections.status, Ready: []ops.Check{{Name: "trail", Fn: t.healthy}}})
 	if err != nil {
 		return badUse(fmt.Errorf("start admin endpoints: %w", err))
 	}
 	running.push(func(context.Context) error { return admin.Close() })
 	for name, to := range receivers {
-		parts.Go(func() error { return t.notify(ctx, name, to, least, log) })
+		parts.Go(func() error {
+			return t.part(ctx, "telling "+name, log, func(ctx context.Context) error { return t.notify(ctx, name, to, least, log) })
+		})
 	}
-	if len(keepers) > 0 {
-		parts.Go(func() error { t.testify(ctx, keepers, log); return nil })
+	for name, k := range keepers { // one that is slow, or away, does not hold up another
+		parts.Go(func() error { t.testify(ctx, name, k, log); return nil })
 	}
 	for _, file := range f.tail {
-		parts.Go(func() error { return t.follow(ctx, file, log) })
+		parts.Go(func() error {
+			return t.part(ctx, "following "+file, log, func(ctx context.Context) error { return t.follow(ctx, file, log) })
+		})
 	}
-	parts.Go(func() error {
-		return t.observe(ctx, engine, detect.RunConfig{Now: env.Now, OnAlert: func(a detect.Alert) {
-			log.LogAttrs(ctx, slog.LevelWarn, "alert", slog.String("rule", a.Rule), slog.String("severity", a.Severity.String()), slog.String("actor", a.Actor),
-				slog.String("summary", a.Summary), slog.Any("evidence", a.Evidence), slog.String("id", a.ID))
-		}})
-	})
+	if servers != nil {
+		parts.Go(func() error { return t.listen(ctx, servers, f.listenEvery(), is, log) })
+	}
+	if f.retention.file != "" {
+		retention := newRetainer(t, &f.retention, log)
+		retention.register(registry)
+		parts.Go(func() error { return t.part(ctx, "retention", log, retention.run) })
+	}
+	if err := f.takeOrders(ctx, env, t, parts, log); err != nil {
+		parts.Go(func() error { return err }) // it ends the others
+		return parts.Wait()                   //nolint:wrapcheck // likewise
+	}
+	parts.Go(func() error { return t.confess(ctx, log) })
+	parts.Go(func() error { return detections.run(ctx) })
 	log.LogAttrs(ctx, slog.LevelInfo, "audit trail", slog.String("data", f.data), slog.String("address", address), slog.String("admin", admin.Addr().String()),
 		slog.Any("tail", f.tail), slog.Uint64("last", t.log.Last()), slog.String("publicKey", t.ledger.Verifier()))
 	return parts.Wait() //nolint:wrapcheck // the parts say what they did
+}
+
+// engines reads the rules and what goes beside them, and gives what makes an engine that
+// has observed nothing.
+func (f *serveAuditFlags) engines() (*detect.Set, func() (*detect.Engine, error), error) {
+	set, err := f.rules.load()
+	if err != nil {
+		return nil, nil, err
+	}
+	var compare *reconcile.Config
+	if f.reconcile != "" {
+		text, err := os.ReadFile(f.reconcile)
+		if err != nil {
+			return nil, nil, badUse(fmt.Errorf("--reconcile: %w", err))
+		}
+		cfg, err := reconcile.ParseConfig(text)
+		if err != nil {
+			return nil, nil, badUse(fmt.Errorf("--reconcile %s: %w", f.reconcile, err))
+		}
+		compare = &cfg
+	}
+	engine := func() (*detect.Engine, error) {
+		var others []detect.Stateful
+		if compare != nil {
+			d, err := reconcile.NewDetection(*compare)
+			if err != nil {
+				return nil, err //nolint:wrapcheck // it says what it was doing
+			}
+			others = append(others, d)
+		}
+		return f.rules.engineOf(set, others...)
+	}
+	_, err = engine() // what is wrong now is wrong for good
+	return set, engine, err
+}
+
+// How long an expected server may be silent unless the flag says, and how often it is
+// looked whether one is.
+const (
+	defaultSilence = 2 * time.Minute
+	looksInSilence = 8
+)
+
+// servers listens before the log for API servers; nil where nobody asks.
+func (f *serveAuditFlags) servers(t *trail, is life) (*reconcile.Servers, error) {
+	if len(f.expected) == 0 && f.silence == 0 {
+		return nil, nil
+	}
+	learn, now := f.silence > 0, t.now()
+	if !learn {
+		f.silence = defaultSilence
+	}
+	servers, err := reconcile.NewServers(f.silence, f.expected, learn, now)
+	if err != nil {
+		return nil, badUse(fmt.Errorf("--expect-server: %w", err))
+	}
+	for _, name := range is.Servers {
+		servers.Hear(name, now) // what fell silent while nobody listened is told of too
+	}
+	t.sink = hearing{t.log, servers, t.now}
+	return servers, nil
+}
+
+func (f *serveAuditFlags) listenEvery() time.Duration {
+	return max(f.silence/looksInSilence, time.Millisecond)
 }
 
 // healthy is an error while the trail accepts nothing.
@@ -187,7 +309,7 @@ func (t *trail) follow(ctx context.Context, file string, log *slog.Logger) error
 	source := "file/" + filepath.Base(path)
 	sum := sha256.Sum256([]byte(path))
 	tail, err := ingest.NewTail(ingest.TailConfig{
-		Path: path, Position: filepath.Join(t.dir, "tail", hex.EncodeToString(sum[:8])+".position"), Sink: t.log, Decode: t.decoder(source).Decode, Source: source, Log: log, Now: t.now,
+		Path: path, Position: filepath.Join(t.dir, "tail", hex.EncodeToString(sum[:8])+".position"), Sink: t.sink, Decode: t.decoder(source).Decode, Source: source, Log: log, Now: t.now,
 	})
 	if err != nil {
 		return err //nolint:wrapcheck // it says what it was doing
@@ -202,7 +324,18 @@ func (f *serveAuditFlags) webhook(ctx context.Context, env *Env, log *slog.Logge
 		return "", fmt.Errorf("--tls-cert, --tls-key: %w", err)
 	}
 	secure := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: cert.Get}
-	clients := ingest.Clients{Names: f.names}
+	clients := ingest.Clients{Bound: map[string]string{}}
+	for _, text := range f.names {
+		server, name := ingest.Binding(text)
+		if _, twice := clients.Bound[name]; twice || name == "" {
+			return "", fmt.Errorf("--client-name %s: a name is missing, or bound twice", text)
+		}
+		if server == "" {
+			clients.Names = append(clients.Names, name)
+		} else {
+			clients.Bound[name] = server
+		}
+	}
 	if f.clientCA != "" {
 		text, err := os.ReadFile(f.clientCA)
 		if err != nil {
@@ -222,7 +355,7 @@ func (f *serveAuditFlags) webhook(ctx context.Context, env *Env, log *slog.Logge
 		}
 	}
 	hook, err := ingest.NewWebhook(ingest.WebhookConfig{
-		Sink: t.log, Decode: t.decoder("webhook").Decode, Clients: clients, MaxBody: f.maxBody, MaxWaiting: f.waiting, Log: log, Now: env.Now,
+		Sink: t.sink, Decode: t.decoder("webhook").Decode, Clients: clients, MaxBody: f.maxBody, MaxWaiting: f.waiting, Log: log, Now: env.Now,
 	})
 	if err != nil {
 		return "", err //nolint:wrapcheck // it says what it was doing
@@ -239,63 +372,4 @@ func (f *serveAuditFlags) webhook(ctx context.Context, env *Env, log *slog.Logge
 	}
 	serveTLS(ctx, parts, "the audit webhook", srv, ln, cert, f.drain)
 	return ln.Addr().String(), nil
-}
-
-// trailMetrics are counts of the log and the detections.
-type trailMetrics struct {
-	t      *trail
-	engine *detect.Engine
-	descs  map[string]*prometheus.Desc
-}
-
-// counters are the metrics by name, with what they say.
-var trailCounters = map[string]string{ //nolint:gochecknoglobals // read only
-	"bulwark_audit_log_events_total":         "Events that the trail took since the start.",
-	"bulwark_audit_log_refused_events_total": "Events that were refused because they could not be written.",
-	"bulwark_audit_log_commits_total":        "Writes to disk, each of one batch or several.",
-	"bulwark_audit_log_segments_total":       "Segments that were sealed since the start.",
-	"bulwark_audit_log_troubles_total":       "Failures of the disk or of sealing.",
-}
-
-var trailGauges = map[string]string{ //nolint:gochecknoglobals // read only
-	"bulwark_audit_log_last_event":       "Number of the last event.",
-	"bulwark_audit_log_waiting_segments": "Parts of the trail that wait to be sealed.",
-	"bulwark_audit_log_full":             "1 while the disk is full and nothing is accepted.",
-}
-
-func newTrailMetrics(t *trail, engine *detect.Engine) *trailMetrics {
-	m := &trailMetrics{t: t, engine: engine, descs: map[string]*prometheus.Desc{}}
-	for _, all := range []map[string]string{trailCounters, trailGauges} {
-		for name, help := range all {
-			m.descs[name] = prometheus.NewDesc(name, help, nil, nil)
-		}
-	}
-	return m
-}
-
-// Describe says which metrics there are.
-func (m *trailMetrics) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range m.descs {
-		out <- d
-	}
-}
-
-// Collect reads them.
-func (m *trailMetrics) Collect(out chan<- prometheus.Metric) {
-	s := m.t.log.Stats()
-	full := 0.0
-	if s.Full {
-		full = 1
-	}
-	for name, value := range map[string]float64{
-		"bulwark_audit_log_events_total": float64(s.Events), "bulwark_audit_log_refused_events_total": float64(s.Refused), "bulwark_audit_log_commits_total": float64(s.Commits),
-		"bulwark_audit_log_segments_total": float64(s.Sealed), "bulwark_audit_log_troubles_total": float64(s.Troubles),
-	} {
-		out <- prometheus.MustNewConstMetric(m.descs[name], prometheus.CounterValue, value)
-	}
-	for name, value := range map[string]float64{
-		"bulwark_audit_log_last_event": float64(s.Last), "bulwark_audit_log_waiting_segments": float64(s.Waiting), "bulwark_audit_log_full": full,
-	} {
-		out <- prometheus.MustNewConstMetric(m.descs[name], prometheus.GaugeValue, value)
-	}
 }

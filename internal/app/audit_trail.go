@@ -18,6 +18,7 @@ import (
 	"bulwark.dev/bulwark/internal/audit/ingest"
 	"bulwark.dev/bulwark/internal/audit/log"
 	"bulwark.dev/bulwark/internal/audit/proof"
+	"bulwark.dev/bulwark/internal/audit/vault"
 )
 
 // writerFlags are the settings of who writes a trail.
@@ -66,7 +67,16 @@ type trail struct {
 	ledger *proof.Ledger
 	redact *ingest.Redactor
 	now    func() time.Time
+	keys   vault.Keys
 	f      *writerFlags
+	// sink takes events from outside: the log, or what stands before it.
+	sink ingest.Sink
+	// troubles are what the log told of that the trail does not tell yet.
+	troubles *troubles
+	// keeping takes away what need not be kept, and holds what must.
+	keeping *keeping
+	// undelivered, where set, is told of each attempt to tell a receiver that failed.
+	undelivered func(receiver string, givenUp bool)
 }
 
 // recentEvents are held in memory for the detections, which are seldom further behind.
@@ -74,7 +84,7 @@ const recentEvents = 1 << 14
 
 // openTrail takes the trail for this process.
 func openTrail(ctx context.Context, env *Env, f *writerFlags, logger *slog.Logger) (_ *trail, err error) {
-	t := &trail{dir: f.data, now: env.Now, f: f}
+	t := &trail{dir: f.data, now: env.Now, f: f, troubles: newTroubles()}
 	if t.redact, err = ingest.NewRedactor(rand.Reader, f.keepRedacted); err != nil {
 		return nil, err //nolint:wrapcheck // it says what it was doing
 	}
@@ -83,13 +93,17 @@ func openTrail(ctx context.Context, env *Env, f *writerFlags, logger *slog.Logge
 			return nil, badUse(fmt.Errorf("make the folder of the trail: %w", err))
 		}
 	}
+	if t.keys, err = f.keys(); err != nil {
+		return nil, err
+	}
+	f.warnOfOpenings(t.keys, logger)
 	key, err := f.openingsKey()
 	if err != nil {
 		return nil, badUse(err)
 	}
 	t.log, err = log.Open(ctx, log.Config{
-		Dir: filepath.Join(f.data, "log"), Key: key, DropOpenings: f.dropOpenings, SealEvents: f.sealEvents, SealAge: f.sealAge, Quarantine: f.quarantine,
-		Recent: recentEvents, Now: env.Now, Random: rand.Reader, Logger: logger,
+		Dir: filepath.Join(f.data, "log"), Key: key, DropOpenings: f.dropOpenings, Keys: t.keys, SealEvents: f.sealEvents, SealAge: f.sealAge, Quarantine: f.quarantine,
+		Recent: recentEvents, Now: env.Now, Random: rand.Reader, Logger: logger, OnTrouble: t.troubles.add,
 		OpenLedger: func(ctx context.Context) (log.Ledger, error) {
 			var err error
 			t.ledger, err = proof.OpenLedger(ctx, proof.LedgerConfig{Dir: f.data, Origin: f.origin, Kept: f.kept})
@@ -98,6 +112,10 @@ func openTrail(ctx context.Context, env *Env, f *writerFlags, logger *slog.Logge
 	})
 	if err != nil {
 		return nil, badUse(err)
+	}
+	t.sink = t.log
+	if t.keeping, err = newKeeping(t); err != nil {
+		return nil, errors.Join(err, t.log.Close())
 	}
 	return t, nil
 }

@@ -31,7 +31,8 @@ func newAuditVerify(env *Env) *cobra.Command {
 		Long: `Verify the trail offline, with nothing but its folder (or a copy of it) and the
 public key: the signed checkpoint, the ledger of segments, every event of every
 segment, and what is not sealed yet. What is wrong is named: which event, segment,
-record or checkpoint.
+record or checkpoint. An encrypted trail needs the keys that encrypt it as well
+(--encryption-key-file).
 
 Keep the public key (keys/log.pub) elsewhere and give it with --key; without it the
 one in the folder is believed, and who replaced everything is not seen. A folder that
@@ -60,7 +61,11 @@ func (f *verifyFlags) run(ctx context.Context, env *Env) error {
 	if err := oneOf("output", f.format, "text", "json"); err != nil {
 		return badUse(err)
 	}
-	o := verify.Options{Dir: f.data}
+	keys, err := f.keys()
+	if err != nil {
+		return err
+	}
+	o := verify.Options{Dir: f.data, Keys: keys}
 	if f.key == "" {
 		f.key = proof.VerifierPath(f.data)
 		_, _ = fmt.Fprintln(env.Stderr, "bulwark: the key in the folder itself is believed; keep a copy elsewhere and give it with --key")
@@ -145,9 +150,13 @@ func prove(ctx context.Context, env *Env, f *trailFolder, event string) error {
 	if err != nil || seq == 0 {
 		return badUse(fmt.Errorf("EVENT %q: expected an event's number, from 1", event))
 	}
-	p, err := verify.Prove(ctx, f.data, seq)
+	keys, err := f.keys()
 	if err != nil {
-		return err //nolint:wrapcheck // it says what it was doing
+		return err
+	}
+	p, err := verify.Prove(ctx, f.data, seq, keys)
+	if err != nil {
+		return keyNeeded(err)
 	}
 	enc := json.NewEncoder(env.Stdout)
 	enc.SetIndent("", "  ")

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -48,6 +47,7 @@ type controllerFlags struct {
 	lease          string
 	unprotected    string
 	controllerName string
+	forward        forwardFlags
 }
 
 func newServeController(env *Env) *cobra.Command {
@@ -84,12 +84,14 @@ answers.`,
 	fl.StringVar(&f.lease, "lease", "bulwark-controller", "Lease of --namespace by which replicas elect their leader")
 	fl.StringVar(&f.unprotected, "unprotected", "refuse", "routes that no SecurityPolicy covers: refuse or allow; as given to the data planes")
 	fl.StringVar(&f.controllerName, "controller-name", compile.DefaultController, "what GatewayClasses of this installation name")
+	f.forward.add(fl, "required with --audit-url")
 	f.add(fl, ":9400", "json")
 	return cmd
 }
 
 func (f *controllerFlags) check() error {
 	err := errors.Join(
+		f.forward.check(),
 		oneOf("unprotected", f.unprotected, "refuse", "allow"),
 		oneOf("service-type", f.serviceType, "LoadBalancer", "NodePort", "ClusterIP", noServices),
 	)
@@ -188,7 +190,11 @@ func serveController(ctx context.Context, env *Env, log *slog.Logger, f *control
 	if err != nil {
 		return err
 	}
-	klog.SetSlogLogger(log) // client-go's own lines
+	klog.SetSlogLogger(log)                                           // client-go's own lines, which are not for the trail
+	way, log, err := f.forward.start(env, log, "controller", running) //nolint:contextcheck // it outlives ctx, to send the rest
+	if err != nil {
+		return err
+	}
 	clients, err := kubernetes.NewForConfig(cfg)
 	if err != nil {
 		return badUse(fmt.Errorf("use API server: %w", err))
@@ -210,7 +216,7 @@ func serveController(ctx context.Context, env *Env, log *slog.Logger, f *control
 	if err != nil {
 		return badUse(err)
 	}
-	metrics := []prometheus.Collector{watcher, c.status}
+	metrics := append(way.metrics(), watcher, c.status)
 	if f.serviceType != noServices {
 		if c.infra, err = provision.New(c.place); err != nil {
 			return badUse(err)

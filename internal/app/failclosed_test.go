@@ -31,7 +31,6 @@ import (
 
 	"bulwark.dev/bulwark/internal/cluster"
 	"bulwark.dev/bulwark/internal/gateway/compile"
-	"bulwark.dev/bulwark/internal/gateway/proxy"
 )
 
 // The faults that each policy part must survive without opening its route.
@@ -274,7 +273,7 @@ func (w *world) run(t *testing.T, tc *faultCase) {
 	}
 	log := slog.New(slog.DiscardHandler)
 	env := &Env{Now: time.Now, Random: mrand.Uint64}
-	g, err := newGateway(env, log, newJudge(compile.Options{}, nil), discard{}, nil, proxy.Limits{}, false)
+	g, err := newGateway(env, log, newJudge(compile.Options{}, nil), discard{}, nil, &gatewayFlags{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"slices"
 	"time"
 
@@ -48,9 +49,14 @@ type gatewayFlags struct {
 	sample      float64
 	drain       time.Duration
 	limits      proxy.Limits
+	apiServers  []string
+	stamp       string
 	// partial serves what can be bound where an address cannot: in a cluster one
 	// tenant's address must not hold back another's.
 	partial bool
+	forward forwardFlags
+	// unable says that requests are to be refused, since nobody would know of them.
+	unable func() bool
 }
 
 func (f *gatewayFlags) add(fl *pflag.FlagSet, admin, logFormat string) {
@@ -61,6 +67,9 @@ func (f *gatewayFlags) add(fl *pflag.FlagSet, admin, logFormat string) {
 	fl.StringVar(&f.otlp, "otlp-endpoint", "", "URL of an OpenTelemetry collector (OTLP over HTTP); empty exports no traces")
 	fl.Float64Var(&f.sample, "trace-sample", 0.01, "share of traces begun here that is sampled, 0 to 1")
 	fl.DurationVar(&f.drain, "drain", drainPeriod, "how long requests in flight may take after the signal to stop")
+	fl.StringArrayVar(&f.apiServers, "api-server", nil, "backend, as NAMESPACE/SERVICE:PORT, that is a Kubernetes API server: its requests get an Audit-ID of the gateway's own; may be repeated")
+	fl.StringVar(&f.stamp, "audit-stamp", "bulwark-", "how those Audit-IDs begin")
+	f.forwardFlags(fl)
 	fl.IntVar(&f.limits.Connections, "max-connections", 0, "largest number of client connections (0: 16384)")
 	fl.DurationVar(&f.limits.HeaderTimeout, "header-timeout", 0, "longest time for a request's head (0: 10s)")
 	fl.DurationVar(&f.limits.IdleTimeout, "idle-timeout", 0, "longest time between two requests of a connection (0: 90s)")
@@ -97,11 +106,26 @@ func (f *gatewayFlags) check() error {
 	if f.limits.Connections < 0 {
 		err = errors.Join(err, fmt.Errorf("--max-connections %d: expected a positive number", f.limits.Connections))
 	}
+	for _, b := range f.apiServers {
+		if !backendName.MatchString(b) {
+			err = errors.Join(err, fmt.Errorf("--api-server %q: expected NAMESPACE/SERVICE:PORT", b))
+		}
+	}
+	if !stampText.MatchString(f.stamp) {
+		err = errors.Join(err, fmt.Errorf("--audit-stamp %q: expected 3 to 32 letters, digits, dots or dashes", f.stamp))
+	}
 	if f.data == "" {
 		err = errors.Join(err, errors.New("--data: expected a folder"))
 	}
-	return err
+	return errors.Join(err, f.forwardCheck())
 }
+
+// What a backend is called, and what an audit id may begin with: an API server takes 64
+// characters, and 32 are random.
+var (
+	backendName = regexp.MustCompile(`^[a-z0-9.-]+/[a-z0-9.-]+:[0-9]+$`)
+	stampText   = regexp.MustCompile(`^[A-Za-z0-9.-]{3,32}$`)
+)
 
 // options are what of the flags matters to compilation.
 func (f *gatewayFlags) options() compile.Options {
@@ -133,7 +157,11 @@ func startGateway(ctx context.Context, env *Env, log *slog.Logger, f *gatewayFla
 		registry.MustRegister(m.metrics...)
 		state = m.status
 	}
-	var rec proxy.Recorder = discard{}
+	rec, recorded, log, err := f.forwardEvents(env, log, running, registry) //nolint:contextcheck // it outlives ctx, to send the rest
+	if err != nil {
+		return nil, err
+	}
+	ready = append(ready, recorded...)
 	if f.events != "none" {
 		events, err := ops.OpenEventLog(f.data, eventFileSize, eventFilesKept, env.Now, log) //nolint:contextcheck // it outlives ctx, to record the drain
 		if err != nil {
@@ -144,9 +172,9 @@ func startGateway(ctx context.Context, env *Env, log *slog.Logger, f *gatewayFla
 		registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "bulwark_events_lost_total", Help: "Events that could not be written.",
 		}, func() float64 { return float64(events.Lost()) }))
-		rec = events
+		rec = both{events, rec}
 		if f.events == "refused" {
-			rec = selective{events}
+			rec = selective{rec}
 		}
 	}
 	var tracer proxy.Tracer
@@ -158,7 +186,7 @@ func startGateway(ctx context.Context, env *Env, log *slog.Logger, f *gatewayFla
 		running.push(t.Close)
 		tracer = t
 	}
-	g, err := newGateway(env, log, j, rec, tracer, f.limits, f.partial) //nolint:contextcheck // it outlives ctx, to drain
+	g, err := newGateway(env, log, j, rec, tracer, f) //nolint:contextcheck // it outlives ctx, to drain
 	if err != nil {
 		return nil, err
 	}

@@ -50,10 +50,11 @@ func (s selective) Record(e *bulwark.Event) {
 	}
 }
 
-func newGateway(env *Env, log *slog.Logger, j *judge, rec proxy.Recorder, tracer proxy.Tracer, limits proxy.Limits, partial bool) (*gateway, error) {
+func newGateway(env *Env, log *slog.Logger, j *judge, rec proxy.Recorder, tracer proxy.Tracer, f *gatewayFlags) (*gateway, error) {
 	state := filters.NewState()
 	server, err := proxy.New(proxy.Config{
-		Now: env.Now, Random: env.Random, Log: log, Recorder: rec, Tracer: tracer, Limits: limits, PartialBind: partial,
+		Now: env.Now, Random: env.Random, Log: log, Recorder: rec, Tracer: tracer, Limits: f.limits, PartialBind: f.partial,
+		APIServers: f.apiServers, Stamp: f.stamp, Unable: f.unable,
 		Filters:  filterDeps(env, log, state),
 		Upstream: upstream.Options{Now: env.Now, Log: log},
 	})

@@ -16,6 +16,6 @@ func newServe(env *Env) *cobra.Command {
 			return badUse(errors.Join(cmd.Help(), errPrinted))
 		},
 	}
-	cmd.AddCommand(newServeController(env), newServeGateway(env), newServeAdmission(env), newServeAudit(env))
+	cmd.AddCommand(newServeController(env), newServeGateway(env), newServeAdmission(env), newServeAudit(env), newServeWitness(env))
 	return cmd
 }

@@ -28,10 +28,78 @@ func (p *Parser) Parse(b []byte) (*Event, error) { return p.p.parse(b) }
 // sees to it later: it does not compare. Other bytes may give an event all the same.
 func (p *Parser) ParseKnown(b []byte) (*Event, error) { return p.p.read(b) }
 
+// ReadKnown is ParseKnown into e, for who is done with an event before it reads the next:
+// what e holds is in the Parser's memory, or in b, and is overwritten by the next call. Texts
+// may be kept.
+func (p *Parser) ReadKnown(b []byte, e *Event) error {
+	p.p.spare.begin()
+	defer p.p.spare.end()
+	return p.p.readInto(b, e)
+}
+
 type parser struct {
 	Cursor
 	words  *Words // nil when only one event is to be read
 	buffer []byte
+	spare  spare
+}
+
+// spare is memory that events are made in one after the other. While it is not in use,
+// each event gets its own.
+type spare struct {
+	used        bool
+	texts       []string
+	annotations map[string]string
+	extras      [2]map[string][]string // of the user and of whom they acted as
+	extra       int                    // how many of them are in use
+	as          User
+	redactions  []Redaction
+}
+
+func (s *spare) begin() { s.used, s.texts, s.extra = true, s.texts[:0], 0 }
+
+func (s *spare) end() { s.used = false }
+
+func (s *spare) newAnnotations() map[string]string {
+	if !s.used {
+		return make(map[string]string)
+	}
+	if s.annotations == nil {
+		s.annotations = make(map[string]string)
+	}
+	clear(s.annotations)
+	return s.annotations
+}
+
+func (s *spare) newExtra() map[string][]string {
+	if !s.used || s.extra == len(s.extras) { // a member may stand there twice
+		return make(map[string][]string)
+	}
+	m := &s.extras[s.extra]
+	s.extra++
+	if *m == nil {
+		*m = make(map[string][]string)
+	}
+	clear(*m)
+	return *m
+}
+
+func (s *spare) newUser() *User {
+	if !s.used {
+		return new(User)
+	}
+	s.as = User{}
+	return &s.as
+}
+
+// clone gives a list memory of its own.
+func (s *spare) clone(list []string) []string {
+	if !s.used {
+		return slices.Clone(list)
+	}
+	from := len(s.texts)
+	s.texts = append(s.texts, list...)
+	return s.texts[from:len(s.texts):len(s.texts)]
 }
 
 func (p *parser) parse(b []byte) (*Event, error) {
@@ -49,20 +117,34 @@ func (p *parser) parse(b []byte) (*Event, error) {
 }
 
 func (p *parser) read(b []byte) (*Event, error) {
-	p.Reset(b)
 	e := new(Event)
+	if err := p.readInto(b, e); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+func (p *parser) readInto(b []byte, e *Event) error {
+	p.Reset(b)
+	*e = Event{}
+	if p.spare.used {
+		e.Redactions = p.spare.redactions[:0]
+	}
 	err := p.event(e)
+	if p.spare.used {
+		p.spare.redactions = e.Redactions
+	}
 	if err == nil {
 		err = p.End()
 	}
 	p.Reset(nil)
 	if err != nil {
-		return nil, fmt.Errorf("parse an event's canonical form: %w", err)
+		return fmt.Errorf("parse an event's canonical form: %w", err)
 	}
 	if !slices.Contains(Kinds(), e.Kind) {
-		return nil, fmt.Errorf("parse an event's canonical form: %.40q is no kind of event", e.Kind)
+		return fmt.Errorf("parse an event's canonical form: %.40q is no kind of event", e.Kind)
 	}
-	return e, nil
+	return nil
 }
 
 func (p *parser) event(e *Event) error {
@@ -93,7 +175,7 @@ func (p *parser) event(e *Event) error {
 		case "user":
 			err = p.user(&e.User)
 		case "impersonatedUser":
-			e.Impersonated = new(User)
+			e.Impersonated = p.spare.newUser()
 			err = p.user(e.Impersonated)
 		case "sourceIPs":
 			e.SourceIPs, err = p.strings()
@@ -112,7 +194,7 @@ func (p *parser) event(e *Event) error {
 		case "stageTimestamp":
 			e.StageAt, err = p.time()
 		case "annotations":
-			e.Annotations = make(map[string]string)
+			e.Annotations = p.spare.newAnnotations()
 			err = p.Object(func(name []byte) (err error) {
 				key := p.key(name)
 				e.Annotations[key], err = p.string()
@@ -163,7 +245,7 @@ func (p *parser) strings() ([]string, error) {
 		list = append(list, s)
 		return err
 	})
-	return slices.Clone(list), err
+	return p.spare.clone(list), err
 }
 
 func (p *parser) time() (time.Time, error) {
@@ -189,6 +271,9 @@ func ParseTime(text []byte) (time.Time, error) {
 
 func (p *parser) body() (json.RawMessage, error) {
 	raw, err := p.Raw()
+	if p.spare.used {
+		return raw, err
+	}
 	return bytes.Clone(raw), err
 }
 
@@ -202,7 +287,7 @@ func (p *parser) user(u *User) error {
 		case "groups":
 			u.Groups, err = p.strings()
 		case "extra":
-			u.Extra = make(map[string][]string)
+			u.Extra = p.spare.newExtra()
 			err = p.Object(func(name []byte) (err error) {
 				key := p.key(name)
 				u.Extra[key], err = p.strings()

@@ -57,6 +57,9 @@ func (g *Engine) alert(r *running, f finding, held int) Alert {
 		a.Fields["suppressed"] = strconv.Itoa(held)
 	}
 	own := map[string]string{}
+	for name, text := range f.values {
+		own[name], a.Fields[name] = text, safe(text, maxFieldText)
+	}
 	if r.Correlation {
 		own["count"] = strconv.Itoa(f.count)
 		own["first"] = time.UnixMicro(f.first).UTC().Format(time.RFC3339)

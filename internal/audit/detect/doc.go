@@ -1,5 +1,6 @@
 // Package detect runs detection rules over the events of the audit trail: Sigma rules,
-// Sigma correlations of them, and what other packages add as Stateful.
+// Sigma correlations of them, rules about behaviour, and what other packages add as
+// Stateful.
 //
 // Load reads rules, NewEngine makes them ready, Observe takes the events one by one in
 // the order of their numbers and gives alerts. The same events give the same alerts:
@@ -14,6 +15,7 @@ import (
 
 	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/detect/behaviour"
 	"bulwark.dev/bulwark/internal/audit/detect/sigma"
 )
 
@@ -62,11 +64,15 @@ type Rule struct {
 	// Correlation says that it joins other rules: Bases.
 	Correlation bool
 	Bases       []*Rule
+	// Behaviour is what the rule remembers of the events that meet its selection; nil for
+	// others.
+	Behaviour *behaviour.Spec
 	// Suppress is how alike alerts are held back; a zero For does not.
 	Suppress Suppress
 
 	source  *sigma.Rule
 	cond    *sigma.Expr // the condition, with the searches in it
+	never   *sigma.Expr // of a behaviour: what is told although it is still learned
 	own     own
 	summary summary
 	muted   string // the correlation that made it quiet

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/detect/behaviour"
 )
 
 // Config is what an engine may use. A zero number is the default.
@@ -43,12 +44,16 @@ type Stats struct {
 	GroupsEvicted, HitsDropped uint64
 	// Groups and Hits are what is remembered now.
 	Groups, Hits int
+	// Behaviour is what rules about behaviour did, and remember now, in all.
+	Behaviour behaviour.Counts
 }
 
 // counters are Stats as they are counted: others may read them meanwhile.
 type counters struct {
 	events, matches, alerts, suppressed, groupsEvicted, hitsDropped atomic.Uint64
 	groups, hits                                                    atomic.Int64
+	evicted, refused, unjudged, late                                atomic.Uint64
+	identities, values                                              atomic.Int64
 }
 
 // Engine observes events. One goroutine at a time uses it; only Stats is for all.
@@ -60,8 +65,11 @@ type Engine struct {
 	view   *view
 	groups groups
 	clocks map[string]*clock
+	at     int64 // timeOf the event at hand
 	hold   *holder
-	stats  counters
+	// behaviours is what the memories of behaviour share.
+	behaviours *behaviour.Keys
+	stats      counters
 
 	alerts []Alert
 	visit  func(int)
@@ -72,6 +80,7 @@ type running struct {
 	*Rule
 	program *program
 	join    *join
+	learner *learner
 	parents []parent
 	by      []int // what alerts are held back by
 }
@@ -87,7 +96,7 @@ func NewEngine(set *Set, config Config) (*Engine, error) {
 	if set == nil {
 		return nil, errors.New("detection engine: there is no set of rules")
 	}
-	g := &Engine{config: config, keys: map[string]*running{}, view: newView(), clocks: map[string]*clock{}}
+	g := &Engine{config: config, keys: map[string]*running{}, view: newView(), clocks: map[string]*clock{}, behaviours: behaviour.NewKeys()}
 	g.config.MaxGroups = orDefault(config.MaxGroups, defaultGroups)
 	g.config.MaxHits = orDefault(config.MaxHits, defaultHits)
 	g.config.Lateness = max(orDefault(config.Lateness, defaultLateness), 0)
@@ -108,6 +117,12 @@ func NewEngine(set *Set, config Config) (*Engine, error) {
 		if r.cond != nil {
 			var err error
 			if run.program, err = c.expr(r.cond); err != nil {
+				errs = append(errs, fmt.Errorf("%s:%d: rule %q: %w", r.File, r.Line, r.Key, err))
+			}
+		}
+		if r.Behaviour != nil {
+			var err error
+			if run.learner, err = g.newLearner(&c, run); err != nil {
 				errs = append(errs, fmt.Errorf("%s:%d: rule %q: %w", r.File, r.Line, r.Key, err))
 			}
 		}
@@ -152,6 +167,10 @@ func (g *Engine) Stats() Stats {
 	return Stats{
 		Events: c.events.Load(), Matches: c.matches.Load(), Alerts: c.alerts.Load(), Suppressed: c.suppressed.Load(),
 		GroupsEvicted: c.groupsEvicted.Load(), HitsDropped: c.hitsDropped.Load(), Groups: int(c.groups.Load()), Hits: int(c.hits.Load()),
+		Behaviour: behaviour.Counts{
+			Evicted: c.evicted.Load(), Refused: c.refused.Load(), Unjudged: c.unjudged.Load(), Late: c.late.Load(),
+			Identities: int(c.identities.Load()), Values: int(c.values.Load()),
+		},
 	}
 }
 
@@ -161,6 +180,7 @@ func (g *Engine) Observe(e *audit.Event) []Alert {
 	g.stats.events.Add(1)
 	g.alerts = nil
 	g.view.reset(e)
+	g.behaviours.Next()
 	g.tick(e)
 	if !g.own(e) {
 		g.index.each(e, g.visit)
@@ -188,12 +208,17 @@ func (g *Engine) own(e *audit.Event) bool {
 }
 
 func (g *Engine) try(n int) {
-	r := g.rules[n]
+	r, e := g.rules[n], g.view.event
+	if r.learner != nil {
+		if r.Behaviour.Concerns(e, g.view.succeeded()) && r.program.eval(g.view) {
+			g.learn(r.learner, e)
+		}
+		return
+	}
 	if !r.program.eval(g.view) {
 		return
 	}
 	g.stats.matches.Add(1)
-	e := g.view.event
 	g.found(r, finding{at: g.timeOf(e), seqs: []uint64{e.Seq}, count: 1})
 }
 
@@ -207,6 +232,7 @@ type finding struct {
 	actor       string
 	past        bool // the event at hand is none of it
 	correlation bool
+	values      map[string]string // of a behaviour
 }
 
 // found raises an alert, unless the rule is quiet, and tells the correlations.

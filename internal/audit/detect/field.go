@@ -87,6 +87,9 @@ type view struct {
 	turn  uint64
 	slots []slot
 	names map[string]int
+	// ended is the event's Succeeded, worked out in the turn asked.
+	ended bool
+	asked uint64
 
 	into    *slot
 	collect func(audit.Value) bool
@@ -120,6 +123,14 @@ func (v *view) slot(path string) int {
 func (v *view) reset(e *audit.Event) {
 	v.event = e
 	v.turn++
+}
+
+// succeeded is Event.Succeeded, worked out once.
+func (v *view) succeeded() bool {
+	if v.asked != v.turn {
+		v.asked, v.ended = v.turn, v.event.Succeeded()
+	}
+	return v.ended
 }
 
 // values gives the values of a field. They hold until reset.

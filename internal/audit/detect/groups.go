@@ -177,9 +177,8 @@ func (g *Engine) clock(source string) *clock {
 // tick moves the clock of an event's source, and ends the windows that it has passed.
 func (g *Engine) tick(e *audit.Event) {
 	c := g.clock(e.Source)
-	if now := g.timeOf(e); now > c.now {
-		c.now = now
-	}
+	g.at = g.timeOf(e)
+	c.now = max(c.now, g.at)
 	for len(c.waiting) > 0 && c.waiting[0].due < c.now {
 		one := c.waiting[0]
 		c.waiting = c.waiting[1:]

@@ -73,7 +73,7 @@ func (l *linter) detection() {
 		l.add(r.Line, bulwark.SeverityLow, "it looks at stage RequestReceived only, which audit policies leave out as a rule")
 	}
 	for _, s := range r.source.Detection.Searches {
-		if !refers(r.source.Detection.Condition, s.Name) {
+		if !refers(r.source.Detection.Condition, s.Name) && (r.never == nil || !refers(r.never, s.Name)) {
 			l.add(s.Line, bulwark.SeverityLow, "search %q is not in the condition", s.Name)
 		}
 	}
@@ -136,12 +136,17 @@ func (l *linter) item(it *sigma.Item, dead bool) {
 func (l *linter) level(terms []term) {
 	r := l.rule
 	needs := needsLevel(r, terms)
+	all, bodies := allLevel(r.cond), bodyFields(r.cond)
+	if r.Behaviour != nil {
+		needs, all = r.NeedsLevel(), max(all, rankOf(r.Behaviour.Names()))
+		bodies = append(bodies, r.Behaviour.Names()...)
+	}
 	said := r.own.MinimumLevel
 	switch d := slices.Index(levels(), said) - slices.Index(levels(), needs); {
 	case said == "":
 	case d < 0:
-		l.add(r.Line, bulwark.SeverityHigh, "minimumLevel is %s, but it must see some of %s, which needs %s", said, strings.Join(bodyFields(r.cond), ", "), needs)
-	case d > 0 && slices.Index(levels(), said) > allLevel(r.cond):
+		l.add(r.Line, bulwark.SeverityHigh, "minimumLevel is %s, but it must see some of %s, which needs %s", said, strings.Join(bodies, ", "), needs)
+	case d > 0 && slices.Index(levels(), said) > all:
 		l.add(r.Line, bulwark.SeverityInfo, "minimumLevel is %s, but %s is enough for all that it looks at", said, needs)
 	}
 }
@@ -187,6 +192,9 @@ func (r *Rule) needs(known map[*Rule]int) int {
 	if !r.Correlation {
 		terms, _ := termsOf(r.cond)
 		known[r] = slices.Index(levels(), needsLevel(r, terms))
+		if r.Behaviour != nil {
+			known[r] = max(known[r], rankOf(r.Behaviour.Names()))
+		}
 		return known[r]
 	}
 	c := r.source.Correlation
@@ -198,13 +206,19 @@ func (r *Rule) needs(known map[*Rule]int) int {
 			rank = n
 		}
 	}
-	for _, name := range slices.Concat(c.GroupBy, c.Fields) {
+	known[r] = max(rank, rankOf(slices.Concat(c.GroupBy, c.Fields)))
+	return known[r]
+}
+
+// rankOf is the rank of the level at which all of some fields are seen.
+func rankOf(names []string) int {
+	rank := 0
+	for _, name := range names {
 		if f, err := parseField(name); err == nil {
 			rank = max(rank, fieldLevel(f))
 		}
 	}
-	known[r] = max(rank, 0)
-	return known[r]
+	return rank
 }
 
 // Fields lists the fields that a rule or correlation looks at, sorted.
@@ -216,6 +230,9 @@ func (r *Rule) Fields() []string {
 				for _, f := range fieldsOf(it) {
 					seen[f] = true
 				}
+			}
+			for _, f := range b.behaviourFields() {
+				seen[f] = true
 			}
 			continue
 		}

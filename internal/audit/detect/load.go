@@ -120,11 +120,18 @@ func (l *loader) add(s *sigma.Rule) {
 		return
 	}
 	r.LogSource, r.Interest = s.LogSource, s.Fields
+	if s.Behaviour != nil && !l.behaviour(r) {
+		return
+	}
 	if err := r.readOwn(); err != nil {
 		l.errs = append(l.errs, err)
 		return
 	}
-	l.named(r)
+	if r.Behaviour != nil {
+		l.namedBehaviour(r)
+	} else {
+		l.named(r)
+	}
 	if s.Correlation != nil {
 		r.Correlation = true
 		l.joins = append(l.joins, r)

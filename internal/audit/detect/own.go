@@ -38,6 +38,8 @@ func levels() []string { return []string{LevelMetadata, LevelRequest, LevelReque
 // readOwn reads the attribute bulwark, strictly: it is ours.
 func (r *Rule) readOwn() error {
 	n := r.source.Attributes["bulwark"]
+	// The tests in it are most of a rule, and all of it is read here.
+	delete(r.source.Attributes, "bulwark")
 	if n == nil {
 		var err error
 		r.summary, err = parseSummary(defaultSummary)

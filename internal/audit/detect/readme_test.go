@@ -25,7 +25,7 @@ func TestReadme(t *testing.T) {
 		blocks = append(blocks, block)
 	}
 	set := mustLoad(t, append(blocks, one("secret-read", "{verb: get, objectRef.resource: secrets}", "bulwark: {quiet: true}"))...)
-	if found := set.Lint(); len(blocks) != 2 || len(set.Rules) != 3 || len(found) != 0 {
+	if found := set.Lint(); len(blocks) != 3 || len(set.Rules) != 4 || len(found) != 0 {
 		t.Fatalf("%d blocks, %d rules, %+v", len(blocks), len(set.Rules), found)
 	}
 	d := &ingest.Decoder{Source: "import", Now: func() time.Time { return start() }, Redact: func(*audit.Event) []audit.Opening { return nil }}

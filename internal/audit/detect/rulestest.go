@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -24,6 +25,7 @@ func (t TestResult) OK() bool { return t.Err == nil && t.Want == t.Got }
 // rule and those that it joins. decode reads one event as ingest does.
 func (s *Set) Test(decode func(document []byte) ([]audit.Entry, error)) []TestResult {
 	var out []TestResult
+	decode = withTrail(decode)
 	for _, r := range s.Rules {
 		for i := range r.own.Tests {
 			t := &r.own.Tests[i]
@@ -67,6 +69,24 @@ func (s *Set) run(r *Rule, t *ownTest, decode func([]byte) ([]audit.Entry, error
 		}
 	}
 	return out, nil
+}
+
+// withTrail reads events of the trail's own life, which ingest takes from nobody, in the
+// form in which the log keeps them, and leaves the others to decode.
+func withTrail(decode func([]byte) ([]audit.Entry, error)) func([]byte) ([]audit.Entry, error) {
+	return func(text []byte) ([]audit.Entry, error) {
+		var head struct {
+			Kind audit.Kind `json:"kind"`
+		}
+		if json.Unmarshal(text, &head) != nil || head.Kind != audit.KindSystem && head.Kind != audit.KindAction && head.Kind != audit.KindAlert {
+			return decode(text)
+		}
+		e, err := audit.NewParser().ParseKnown(text)
+		if err != nil {
+			return nil, err //nolint:wrapcheck // it says what it was doing
+		}
+		return []audit.Entry{{Event: e}}, nil
+	}
 }
 
 // withBases lists a rule and all below it, each once.

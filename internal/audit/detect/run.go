@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/detect/behaviour"
 )
 
 // Source is the log as Run reads it.
@@ -44,6 +45,13 @@ type RunConfig struct {
 	Once bool
 	// OnAlert, where set, is called with each alert once it is in the log.
 	OnAlert func(Alert)
+	// OnStart, where set, is called when what was remembered is there again.
+	OnStart func()
+	// OnObserved, where set, is called after each event with its number and when it was
+	// received, and at the start with the number that Run goes on after.
+	OnObserved func(seq uint64, received time.Time)
+	// OnFault, where set, is called for each event at which a rule or a Stateful panicked.
+	OnFault func(seq uint64, fault any)
 }
 
 const (
@@ -53,12 +61,16 @@ const (
 	// writing waits for the disk.
 	maxPending     = 256
 	maxPendingWait = 1000
+	// What breaks at every event is told of once in a while: telling is an event too.
+	faultEvery = time.Minute
+	// For so many that are remembered more, saving waits for SaveAfter once more.
+	manyRemembered = 200_000
 )
 
 // Run observes the log from where it was, and writes alerts into it, until ctx ends:
 // then it saves and returns nil. After a crash it goes on from the last save: an event
 // is observed again, but an alert that is in the log is not written again, as it has
-// the same id.
+// the same id. An event at which a rule panics is told of and passed over.
 func Run(ctx context.Context, source Source, sink Sink, engine *Engine, store Store, config RunConfig) error {
 	if config.Now == nil {
 		return errors.New("run detections: a clock is required")
@@ -73,6 +85,10 @@ func Run(ctx context.Context, source Source, sink Sink, engine *Engine, store St
 	if err := r.restore(ctx); err != nil {
 		return err
 	}
+	if r.OnStart != nil {
+		r.OnStart()
+	}
+	r.observed(r.last, time.Time{})
 	timer := time.NewTimer(config.SaveAfter)
 	defer timer.Stop()
 	for {
@@ -93,8 +109,13 @@ func Run(ctx context.Context, source Source, sink Sink, engine *Engine, store St
 		select {
 		case <-changed:
 		case <-timer.C:
-			if err := r.save(ctx); err != nil {
+			if err := r.tick(ctx); err != nil {
 				return err
+			}
+			if r.idle++; r.idle > r.engine.remembered()/manyRemembered {
+				if err := r.save(ctx); err != nil {
+					return err
+				}
 			}
 			timer.Reset(config.SaveAfter)
 		case <-ctx.Done():
@@ -114,6 +135,7 @@ type runner struct {
 	unsaved int
 	pending []Alert
 	waited  int
+	idle    int // how often there was time to save since the last save
 
 	// What may be in the log already: the ids of alerts after the number before, up to
 	// replay. They are read when the first alert asks.
@@ -121,6 +143,14 @@ type runner struct {
 	written        map[string]bool
 
 	told Stats
+	// behaved is what was told of rules about behaviour, and when.
+	behaved     behaviour.Counts
+	behavedTold time.Time
+	// ticked says that Tick was called since the start; faults are events at which something
+	// panicked, faultTold is when the log was last told.
+	ticked    bool
+	faults    uint64
+	faultTold time.Time
 }
 
 // savedRun is what Run remembers.
@@ -128,7 +158,8 @@ type savedRun struct {
 	Version int    `json:"version"`
 	Last    uint64 `json:"last"`   // observed
 	Before  uint64 `json:"before"` // the log's last number then: later alerts may be of events after Last
-	Engine  []byte `json:"engine"`
+	// Engine is its state; a text is one in base64, as it was written once.
+	Engine json.RawMessage `json:"engine"`
 }
 
 const runVersion = 1
@@ -150,14 +181,23 @@ func (r *runner) restore(ctx context.Context) error {
 		return fmt.Errorf("run detections: event %d was observed, but the log ends at %d: it was replaced or rolled back; remove the state to observe it again", max(s.Last, s.Before), r.replay)
 	}
 	r.last, r.before = s.Last, s.Before
-	if err := r.engine.Restore(s.Engine); err != nil {
-		// What was remembered of open windows is lost; where to go on from is not.
+	if err := r.engine.Restore(s.state()); err != nil {
+		// What was remembered of open windows, or of behaviour, is lost; where to go on from is not.
 		return r.tell(ctx, "Forgot", "detections go on without what they remembered: "+err.Error())
 	}
 	return nil
 }
 
 var errState = errors.New("it is not of this form")
+
+// state is that of the engine.
+func (s *savedRun) state() []byte {
+	var text []byte
+	if len(s.Engine) > 0 && s.Engine[0] == '"' && json.Unmarshal(s.Engine, &text) == nil {
+		return text
+	}
+	return s.Engine
+}
 
 // pass observes what is new and safe on disk: what is not may be gone after a crash.
 func (r *runner) pass(ctx context.Context) error {
@@ -166,7 +206,13 @@ func (r *runner) pass(ctx context.Context) error {
 		if e.Seq > last {
 			return errEnough
 		}
-		for _, a := range r.engine.Observe(e) {
+		alerts, fault := r.observe(e)
+		if fault != nil {
+			if err := r.broke(ctx, e.Seq, fault); err != nil {
+				return err
+			}
+		}
+		for _, a := range alerts {
 			ok, err := r.isNew(ctx, e.Seq, a.ID)
 			if err != nil {
 				return err
@@ -177,6 +223,7 @@ func (r *runner) pass(ctx context.Context) error {
 		}
 		r.last = e.Seq
 		r.unsaved++
+		r.observed(e.Seq, e.Received)
 		if len(r.pending) > 0 {
 			r.waited++
 		}
@@ -185,7 +232,7 @@ func (r *runner) pass(ctx context.Context) error {
 				return err
 			}
 		}
-		if r.unsaved >= r.SaveEvery+r.engine.groups.count+r.engine.groups.hits { // what is much to save is saved less often
+		if r.unsaved >= r.SaveEvery+r.engine.remembered() { // what is much to save is saved less often
 			return r.save(ctx)
 		}
 		return ctx.Err()
@@ -262,6 +309,9 @@ func (r *runner) save(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := r.tellForgetful(ctx, now.Behaviour); err != nil {
+		return err
+	}
 	state, err := r.engine.State()
 	if err != nil {
 		return fmt.Errorf("run detections: %w", err)
@@ -278,7 +328,7 @@ func (r *runner) save(ctx context.Context) error {
 	if err := r.store.Save(text); err != nil {
 		return fmt.Errorf("run detections: save the state after event %d: %w", r.last, err)
 	}
-	r.unsaved = 0
+	r.unsaved, r.idle = 0, 0
 	return nil
 }
 

@@ -10,7 +10,8 @@ import (
 type Sample struct {
 	Rule, Name string
 	Events     []*audit.Event
-	// Fires reports whether the rule alerts for events, in an engine of its own.
+	// Fires reports whether the rule alerts for events, in an engine of its own. It is
+	// for one goroutine at a time.
 	Fires func(events []*audit.Event) bool
 }
 
@@ -18,15 +19,23 @@ type Sample struct {
 // one event as ingest does.
 func (s *Set) Samples(decode func(document []byte) ([]audit.Entry, error)) ([]Sample, error) {
 	var out []Sample
+	decode = withTrail(decode)
 	for _, r := range s.Rules {
 		if r.Quiet {
 			continue
 		}
 		alone := &Set{Rules: withBases(r), vars: s.vars}
+		var kept *Engine // of a rule that remembers nothing from one call to the next
 		fires := func(events []*audit.Event) bool {
-			engine, err := NewEngine(alone, Config{})
-			if err != nil {
-				return false // the engine of the whole set says why
+			engine := kept
+			if engine == nil {
+				var err error
+				if engine, err = NewEngine(alone, Config{}); err != nil {
+					return false // the engine of the whole set says why
+				}
+			}
+			if len(alone.Rules) == 1 && !r.Correlation && r.Behaviour == nil && r.Suppress.For == 0 {
+				kept = engine
 			}
 			fired := false
 			for i, e := range events {

@@ -19,6 +19,8 @@ type savedState struct {
 	Held   []held            `json:"held,omitempty"`
 	Clocks map[string]int64  `json:"clocks,omitempty"`
 	Others map[string][]byte `json:"others,omitempty"`
+	// Learned is what rules about behaviour remember, by their keys.
+	Learned map[string][]byte `json:"learned,omitempty"`
 }
 
 type savedGroup struct {
@@ -73,6 +75,7 @@ func (g *Engine) State() ([]byte, error) {
 		}
 		s.Others[other.Name()] = state
 	}
+	s.Learned = g.learned()
 	out, err := json.Marshal(s)
 	if err != nil {
 		return nil, fmt.Errorf("state of the detection engine: %w", err)
@@ -93,7 +96,8 @@ func (g *group) save() savedGroup {
 }
 
 // Restore puts a state back into an engine that has observed nothing. What belongs to
-// rules that are gone or say something else now is left out.
+// rules that are gone or say something else now is left out. Where a rule about
+// behaviour has to learn anew, an error says so, and all else is restored.
 func (g *Engine) Restore(state []byte) error {
 	if g.stats.events.Load() > 0 {
 		return errors.New("restore the detection engine: it has observed events already")
@@ -127,7 +131,7 @@ func (g *Engine) Restore(state []byte) error {
 	}
 	g.stats.groups.Store(int64(g.groups.count))
 	g.stats.hits.Store(int64(g.groups.hits))
-	return nil
+	return g.relearn(s.Learned)
 }
 
 func (g *Engine) restore(s *savedGroup, rules map[string]string) error {

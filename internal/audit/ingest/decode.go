@@ -59,7 +59,8 @@ type Decoder struct {
 }
 
 // Decode reads one JSON document: an audit.k8s.io/v1 Event or EventList, a list of
-// such, what EKS, AKS and GKE make of one, or a line of the gateway's event log.
+// such, what EKS, AKS and GKE make of one, a line of the gateway's event log, or what
+// another part of Bulwark tells of itself.
 // Each event that it tells becomes an entry, in the document's order; nothing is left
 // out, also not what looks like a repetition. What is JSON but cannot be understood
 // becomes an event of kind system that says so. What is no JSON, or tells more than
@@ -160,6 +161,8 @@ func (r *reader) any() error {
 		return r.sized(r.google)
 	case formGateway:
 		return r.sized(r.gateway)
+	case formPart:
+		return r.sized(r.part)
 	case formUnknown:
 	}
 	return errors.New("no known form of an audit event")
@@ -247,6 +250,7 @@ const (
 	formRecord          // one of Azure's records
 	formLogEntry        // Google Cloud's LogEntry
 	formGateway         // a line of the gateway's event log
+	formPart            // what another part of Bulwark tells of itself
 )
 
 var errFound = errors.New("found")
@@ -255,7 +259,7 @@ var errFound = errors.New("found")
 // servers write it first, so that this ends at once.
 func (r *reader) form() (form, error) {
 	found, decided := formUnknown, false
-	var is struct{ event, list, batch, records, record, entry, decision, time bool }
+	var is struct{ event, list, batch, records, record, entry, decision, time, part bool }
 	err := r.Object(func(name []byte) error {
 		switch string(name) {
 		case "kind":
@@ -287,6 +291,8 @@ func (r *reader) form() (form, error) {
 			is.decision = true
 		case "time":
 			is.time = true
+		case "part":
+			is.part = true
 		case "verb", "objectRef", "auditID", "requestURI", "user", "stage":
 			is.event = true
 		}
@@ -311,6 +317,8 @@ func (r *reader) form() (form, error) {
 		return formRecord, nil
 	case is.decision && is.time:
 		return formGateway, nil
+	case is.part && is.time:
+		return formPart, nil
 	}
 	return formUnknown, nil
 }

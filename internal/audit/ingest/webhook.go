@@ -115,14 +115,18 @@ func (w *Webhook) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	// Who sends slowly is cut off: a context does not end a read. It stays in force for
 	// what is refused unread, since the server reads some of that before it answers.
 	w.deadline(rw, r, started.Add(w.cfg.ReadTimeout))
-	client, source := "", ""
+	sender, source := client{}, ""
 	a := answer{status: http.StatusNotFound, outcome: outcomeMalformed, text: "the path is not that of the audit webhook"}
-	if name, ok := serverName(r.URL.Path); ok {
-		source = name
-		if client, ok = w.cfg.Clients.who(r, started); ok {
-			a = w.take(rw, r, client, source)
-		} else {
+	if server, ok := serverName(r.URL.Path); ok {
+		source = sourceOf(server)
+		var known bool
+		switch sender, known = w.cfg.Clients.who(r, started); {
+		case !known:
 			a = answer{status: http.StatusUnauthorized, outcome: outcomeUnauthenticated, text: "the client is not known"}
+		case !sender.may(server):
+			a = answer{status: http.StatusForbidden, outcome: outcomeForbidden, text: "the client may not send under this name"}
+		default:
+			a = w.take(rw, r, sender.name, source)
 		}
 	}
 	w.metrics.done(a, w.cfg.Now().Sub(started))
@@ -131,7 +135,7 @@ func (w *Webhook) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	attrs := []slog.Attr{
-		slog.String("client", client), slog.String("remote", r.RemoteAddr), slog.String("source", source),
+		slog.String("client", sender.name), slog.String("remote", r.RemoteAddr), slog.String("source", source),
 		slog.Int("status", a.status), slog.String("reason", a.text),
 	}
 	if a.err != nil {
@@ -287,20 +291,27 @@ func (w *Webhook) leave(client string) {
 	}
 }
 
-// serverName gives the source that a path names.
-func serverName(path string) (string, bool) {
+// serverName gives the server's name that a path has, "" where it has none.
+func serverName(path string) (name string, ok bool) {
 	rest, ok := strings.CutPrefix(path, WebhookPath)
 	if !ok {
 		return "", false
 	}
 	if rest == "" || rest == "/" {
-		return "webhook", true
+		return "", true
 	}
-	name := rest[1:]
-	if rest[0] != '/' || !validServer(name) {
+	if rest[0] != '/' || !validServer(rest[1:]) {
 		return "", false
 	}
-	return "webhook/" + name, true
+	return rest[1:], true
+}
+
+// sourceOf gives the source of what a server sends.
+func sourceOf(server string) string {
+	if server == "" {
+		return "webhook"
+	}
+	return "webhook/" + server
 }
 
 // validServer wants a name as of a host: it stands in the trail and in searches.

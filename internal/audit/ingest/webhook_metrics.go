@@ -10,6 +10,7 @@ import (
 const (
 	outcomeTaken           = "taken"
 	outcomeUnauthenticated = "unauthenticated"
+	outcomeForbidden       = "forbidden"
 	outcomeMalformed       = "malformed"
 	outcomeLarge           = "too-large"
 	outcomeOverloaded      = "overloaded"
@@ -28,7 +29,7 @@ func newWebhookMetrics() *webhookMetrics {
 	m := &webhookMetrics{
 		batches: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "bulwark_audit_webhook_batches_total",
-			Help: "Batches by outcome: taken, unauthenticated, malformed, too-large, overloaded or not-kept.",
+			Help: "Batches by outcome: taken, unauthenticated, forbidden, malformed, too-large, overloaded or not-kept.",
 		}, []string{"outcome"}),
 		events: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "bulwark_audit_webhook_events_total", Help: "Events of batches that were taken.",
@@ -41,7 +42,7 @@ func newWebhookMetrics() *webhookMetrics {
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}),
 	}
-	for _, o := range []string{outcomeTaken, outcomeUnauthenticated, outcomeMalformed, outcomeLarge, outcomeOverloaded, outcomeSink} {
+	for _, o := range []string{outcomeTaken, outcomeUnauthenticated, outcomeForbidden, outcomeMalformed, outcomeLarge, outcomeOverloaded, outcomeSink} {
 		m.batches.WithLabelValues(o)
 	}
 	return m

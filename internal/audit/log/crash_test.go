@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 func childConfig(dir string) (Config, error) {
 	ledger, err := loadFakeLedger(filepath.Join(dir, "ledger"))
 	return Config{
-		Dir: filepath.Join(dir, "log"), Ledger: ledger, Key: testKey(),
+		Dir: filepath.Join(dir, "log"), Ledger: ledger, Key: testKey(), Keys: modeKeys(),
 		SealEvents: 300, Reserve: 1 << 14,
 		Now: time.Now, Random: rand.Reader, Logger: slog.New(slog.DiscardHandler),
 	}, err

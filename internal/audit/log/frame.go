@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/vault"
 )
 
 // A write-ahead file is a head and then frames; integers are little-endian.
@@ -91,6 +92,9 @@ type head struct {
 	chain hash
 	// keyBox is the key of the openings in this file, encrypted; zero when there is none.
 	keyBox [keyBoxSize]byte
+	// locked says that the file is encrypted, by what lock leads to.
+	locked bool
+	lock   vault.Lock
 }
 
 func (h *head) seed() uint32 { return checksum(0, h.id[:]) }
@@ -99,6 +103,9 @@ func (h *head) encode() []byte {
 	b := make([]byte, fileHead)
 	copy(b, fileMagic)
 	binary.LittleEndian.PutUint32(b[offVersion:], fileVersion)
+	if h.locked {
+		binary.LittleEndian.PutUint32(b[offVersion:], lockedVersion)
+	}
 	binary.LittleEndian.PutUint64(b[offFirst:], h.first)
 	binary.LittleEndian.PutUint64(b[offCreated:], uint64(h.created.UnixMicro()))
 	copy(b[offID:], h.id[:])
@@ -107,6 +114,9 @@ func (h *head) encode() []byte {
 	if h.keyBox != [keyBoxSize]byte{} {
 		copy(b[offKeyBox:], h.keyBox[:])
 		binary.LittleEndian.PutUint32(b[offKeyCRC:], checksum(h.seed(), h.keyBox[:]))
+	}
+	if h.locked {
+		return h.appendLock(b)
 	}
 	return b
 }
@@ -135,12 +145,17 @@ func beginFrame(dst []byte) []byte { return append(dst, make([]byte, frameHead).
 
 // endFrame completes a frame that begins at the start of b and has its records.
 func endFrame(b []byte, seed uint32, first uint64, count int, chain *hash) []byte {
+	fillFrameHead(b, seed, first, count)
+	b = append(b, chain[:]...)
+	b = binary.LittleEndian.AppendUint32(b, checksum(seed, b))
+	return append(b, frameEnd...)
+}
+
+// fillFrameHead fills in the head of a frame that has its records.
+func fillFrameHead(b []byte, seed uint32, first uint64, count int) {
 	copy(b, frameMagic)
 	binary.LittleEndian.PutUint32(b[4:], uint32(len(b)-frameHead)) //nolint:gosec // below maxFrame
 	binary.LittleEndian.PutUint64(b[8:], first)
 	binary.LittleEndian.PutUint32(b[16:], uint32(count)) //nolint:gosec // below maxFrame
 	binary.LittleEndian.PutUint32(b[20:], checksum(seed, b[:20]))
-	b = append(b, chain[:]...)
-	b = binary.LittleEndian.AppendUint32(b, checksum(seed, b))
-	return append(b, frameEnd...)
 }

@@ -31,6 +31,7 @@ import (
 
 	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/internal/audit/proof"
+	"bulwark.dev/bulwark/internal/audit/vault"
 )
 
 // Ledger keeps a record of each sealed segment, and knows the numbers and hashes that
@@ -56,9 +57,13 @@ type Config struct {
 	Key bulwark.Secret
 	// DropOpenings keeps no openings: what was redacted can then never be shown again.
 	DropOpenings bool
+	// Keys encrypt the files that are begun from now on: the first of them does. All may
+	// decrypt what is there. Without any, nothing is encrypted, and a log that has
+	// encrypted files is refused.
+	Keys vault.Keys
 
 	// A write-ahead file is sealed when it has SealEvents events (65,536) or SealBytes
-	// bytes (96 MiB: sealing takes some three times as much memory), or when its first
+	// bytes (96 MiB: sealing takes about as much memory), or when its first
 	// event is SealAge old (one minute).
 	SealEvents int
 	SealBytes  int64
@@ -102,6 +107,7 @@ const (
 	TroubleSeal    = "seal-failed"     // a segment could not be sealed; it is tried again
 	TroubleMissing = "segment-missing" // a sealed segment that the ledger knows is gone
 	TroubleReserve = "reserve-failed"  // there is no room for the reserve file
+	TroubleSummary = "summary-failed"  // a segment could not be added to the summary, so searches open it
 	TroubleKey     = "openings-lost"   // openings could not be decrypted, so their segment has none
 )
 
@@ -165,6 +171,7 @@ type Log struct {
 	pending []pending     // closed write-ahead files that wait to be sealed
 	sealing chan struct{} // closed after each attempt to seal
 	sealErr error         // of the last attempt
+	waited  int           // who wait in Seal
 	stats   Stats
 
 	wake     chan struct{} // tells the writer of requests
@@ -176,6 +183,10 @@ type Log struct {
 	closeErr error
 
 	recent recent
+
+	// Of the goroutine that seals.
+	pacer   pacer
+	summary summary
 
 	// shred is held by who changes openings files.
 	shred sync.Mutex
@@ -224,7 +235,11 @@ func open(ctx context.Context, cfg Config) (*Log, error) {
 	}
 	l.w.l = l
 	l.recent.most = cfg.Recent
-	if err := l.recover(ctx); err != nil {
+	l.pacer = pacer{now: cfg.Now, hurry: l.hurries, rest: rest}
+	if err = MissingKeys(cfg.Dir, cfg.Keys); err == nil {
+		err = l.recover(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(err, l.w.close(), l.closeLedger(), releaseLock(lock))
 	}
 	l.makeReserve()
@@ -282,7 +297,7 @@ func (l *Log) Changed() <-chan struct{} {
 
 // View gives a view of this log that shows nothing that is not acknowledged yet.
 func (l *Log) View() (*View, error) {
-	return OpenView(l.cfg.Dir, ViewOptions{Bound: l.Last})
+	return OpenView(l.cfg.Dir, ViewOptions{Bound: l.Last, Keys: l.cfg.Keys})
 }
 
 // Close writes what was accepted, lets a running seal go at its next step, and gives

@@ -111,7 +111,7 @@ func testKey() bulwark.Secret { return bulwark.NewSecret([]byte("0123456789abcde
 func testConfig(tb testing.TB) Config {
 	tb.Helper()
 	return Config{
-		Dir: filepath.Join(tb.TempDir(), "log"), Ledger: newFakeLedger(tb, ""), Key: testKey(),
+		Dir: filepath.Join(tb.TempDir(), "log"), Ledger: newFakeLedger(tb, ""), Key: testKey(), Keys: modeKeys(),
 		SealAge: time.Hour, Reserve: 1 << 16,
 		Now: time.Now, Random: rand.Reader, Logger: slog.New(slog.DiscardHandler),
 	}
@@ -168,7 +168,7 @@ func mustAppend(tb testing.TB, l *Log, batch []audit.Entry) uint64 {
 // read gives the audit ids, or for the log's own events their verbs, of all events.
 func read(tb testing.TB, dir string) []string {
 	tb.Helper()
-	v, err := OpenView(dir, ViewOptions{})
+	v, err := OpenView(dir, ViewOptions{Keys: modeKeys()})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -60,6 +60,13 @@ func parseNumber(s string) (uint64, bool) {
 	return n, err == nil && len(s) == digits && n > 0
 }
 
+func parseActive(name string) (first uint64, ok bool) {
+	rest, isActive := strings.CutPrefix(name, activePrefix)
+	number, isWhole := strings.CutSuffix(rest, activeSuffix)
+	first, ok = parseNumber(number)
+	return first, ok && isActive && isWhole
+}
+
 func parseSpan(name, suffix string) (first, last uint64, ok bool) {
 	span, ok := strings.CutSuffix(name, suffix)
 	if !ok {
@@ -82,9 +89,7 @@ func listActive(dir string) ([]active, error) {
 	}
 	var found []active
 	for _, entry := range entries {
-		rest, isActive := strings.CutPrefix(entry.Name(), activePrefix)
-		number, isWhole := strings.CutSuffix(rest, activeSuffix)
-		if first, ok := parseNumber(number); ok && isActive && isWhole {
+		if first, ok := parseActive(entry.Name()); ok {
 			found = append(found, active{first: first, path: filepath.Join(dir, entry.Name())})
 		}
 	}

@@ -242,7 +242,7 @@ func (v *View) activeOpenings(by cipher.AEAD, seq uint64) ([]audit.Opening, erro
 	if err != nil {
 		return nil, fmt.Errorf("read openings: %w", err)
 	}
-	r, err := openReader(f, info.Size(), files[i].path, files[i].first)
+	r, err := openReader(f, info.Size(), files[i].path, files[i].first, v.opts.Keys)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"bulwark.dev/bulwark/internal/audit/vault"
 )
 
 // DamageError says that a write-ahead file is not as it was written: acknowledged
@@ -48,6 +50,8 @@ type reader struct {
 
 	head head
 	seed uint32
+	// cipher decrypts the frames; nil where they are not encrypted.
+	cipher *frameCipher
 	// offset is the end of what was read and is sound, next the number of the event that
 	// comes there, and chain the hash before it.
 	offset int64
@@ -65,7 +69,8 @@ func (r *reader) damage(offset int64, format string, args ...any) error {
 }
 
 // openReader reads the head of a file whose name says that it begins with event first.
-func openReader(src io.ReaderAt, size int64, path string, first uint64) (*reader, error) {
+// An encrypted file whose key is not there is a vault.MissingKeyError.
+func openReader(src io.ReaderAt, size int64, path string, first uint64, keys vault.Keys) (*reader, error) {
 	r := &reader{src: src, path: path, size: size, next: first}
 	var b [fileHead]byte
 	if size < fileHead {
@@ -81,17 +86,23 @@ func openReader(src io.ReaderAt, size int64, path string, first uint64) (*reader
 	copy(h.id[:], b[offID:])
 	copy(h.chain[:], b[offChain:])
 	copy(h.keyBox[:], b[offKeyBox:])
+	version := binary.LittleEndian.Uint32(b[offVersion:])
 	switch {
 	case string(b[:len(fileMagic)]) != fileMagic:
 		return nil, r.damage(0, "it does not begin as a write-ahead file")
 	case binary.LittleEndian.Uint32(b[offHeadCRC:]) != checksum(0, b[:offHeadCRC]):
 		return nil, r.damage(0, "the head's checksum is wrong")
-	case binary.LittleEndian.Uint32(b[offVersion:]) != fileVersion:
-		return nil, r.damage(0, "version %d is not known", binary.LittleEndian.Uint32(b[offVersion:]))
+	case version != fileVersion && version != lockedVersion:
+		return nil, r.damage(0, "version %d is not known", version)
 	case h.first != first:
 		return nil, r.damage(0, "its head says that it begins with event %d, its name with %d", h.first, first)
 	}
-	r.seed, r.offset, r.chain = h.seed(), fileHead, h.chain
+	if version == lockedVersion {
+		if err := r.unlock(keys, b[:offHeadCRC]); err != nil {
+			return nil, err
+		}
+	}
+	r.seed, r.offset, r.chain = h.seed(), h.length(), h.chain
 	return r, nil
 }
 
@@ -130,7 +141,7 @@ func (r *reader) peek() (length int64, count int, err error) {
 	if !ok {
 		return 0, 0, r.judge(r.size, "no frame begins here")
 	}
-	length = frameHead + int64(payload) + frameTail
+	length = frameHead + int64(payload) + r.overhead() + frameTail
 	switch {
 	case first != r.next:
 		return 0, 0, r.damage(r.offset, "the frame begins with event %d", first)
@@ -157,6 +168,10 @@ func parseFrameHead(b *[frameHead]byte, seed uint32) (payload uint32, first uint
 // skip passes over the next frame without reading its events. The chain is then what
 // the frame says it is.
 func (r *reader) skip() error {
+	if r.cipher != nil {
+		_, err := r.frame() // the chain hash is encrypted with the records
+		return err
+	}
 	length, count, err := r.peek()
 	if err != nil {
 		return err
@@ -191,12 +206,17 @@ func (r *reader) frame() (frame, error) {
 	if _, err := r.src.ReadAt(b, r.offset); err != nil {
 		return frame{}, fmt.Errorf("read %s: %w", r.path, err)
 	}
-	body, tail := b[:length-frameTail], b[length-frameTail:]
-	sound := binary.LittleEndian.Uint32(tail[sha256.Size:]) == checksum(r.seed, body, tail[:sha256.Size]) &&
-		string(tail[frameTail-4:]) == frameEnd
-	if !sound {
-		return frame{}, r.judge(r.offset+length, r.blame(body[frameHead:], count))
+	whole, end := b[:length-8], b[length-8:]
+	if binary.LittleEndian.Uint32(end) != checksum(r.seed, whole) || string(end[4:]) != frameEnd {
+		return frame{}, r.judge(r.offset+length, r.blame(whole, count))
 	}
+	if r.cipher != nil {
+		var ok bool
+		if whole, ok = r.cipher.open(b, r.next); !ok {
+			return frame{}, r.damage(r.offset, "the frame cannot be decrypted: it was changed, or does not belong there")
+		}
+	}
+	body, tail := whole[:len(whole)-sha256.Size], whole[len(whole)-sha256.Size:]
 	f := frame{first: r.next, records: r.records[:0]}
 	chain := r.chain
 	for rest := body[frameHead:]; len(rest) > 0; {
@@ -213,7 +233,7 @@ func (r *reader) frame() (frame, error) {
 	switch {
 	case len(f.records) != count:
 		return frame{}, r.damage(r.offset, "the frame has %d events and says %d", len(f.records), count)
-	case !bytes.Equal(chain[:], tail[:sha256.Size]):
+	case !bytes.Equal(chain[:], tail):
 		return frame{}, r.damage(r.offset, "the events do not lead to the frame's chain hash")
 	}
 	r.offset += length
@@ -240,7 +260,11 @@ func cutRecord(b []byte) (rec record, rest []byte, ok bool) {
 }
 
 // blame says which record of an unsound frame is the first that is wrong.
-func (r *reader) blame(records []byte, count int) string {
+func (r *reader) blame(whole []byte, count int) string {
+	if r.cipher != nil {
+		return "the frame is not as it was written"
+	}
+	records := whole[frameHead : len(whole)-sha256.Size]
 	for i := range count {
 		_, rest, ok := cutRecord(records)
 		if !ok {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/vault"
 )
 
 // scanned is a write-ahead file that was read to its end.
@@ -182,7 +183,7 @@ func (l *Log) finishSealed(ctx context.Context, files []active, last uint64, cha
 		if len(files) > 1 && files[1].first <= last {
 			bound = files[1].first
 		}
-		s, err := scan(file, bound)
+		s, err := scan(file, bound, l.cfg.Keys)
 		if err != nil {
 			return nil, err
 		}
@@ -218,7 +219,7 @@ func (l *Log) join(file active, bound uint64) (scanned, error) {
 		s.damage = &DamageError{Path: file.path, Seq: w.next, What: fmt.Sprintf("it begins with event %d: the events before it are missing", file.first)}
 		return s, s.damage
 	}
-	s, err := scan(file, bound)
+	s, err := scan(file, bound, l.cfg.Keys)
 	switch {
 	case err != nil:
 		return s, err
@@ -236,7 +237,7 @@ func (l *Log) join(file active, bound uint64) (scanned, error) {
 
 // scan reads a file to its end, or to the event before bound when that is not 0: what
 // comes after was never acknowledged, since a later file has those numbers.
-func scan(file active, bound uint64) (scanned, error) {
+func scan(file active, bound uint64, keys vault.Keys) (scanned, error) {
 	s := scanned{active: file, last: file.first - 1}
 	f, err := os.Open(file.path)
 	if err != nil {
@@ -248,7 +249,7 @@ func scan(file active, bound uint64) (scanned, error) {
 		return s, err
 	}
 	s.size = info.Size()
-	r, err := openReader(f, s.size, file.path, file.first)
+	r, err := openReader(f, s.size, file.path, file.first, keys)
 	if err == nil {
 		s.head, s.end, s.chain = r.head, r.offset, r.chain
 		err = r.checkKeyBox()
@@ -316,6 +317,10 @@ func (l *Log) resume(s scanned, isLast bool) error {
 		return errors.Join(fmt.Errorf("cut off what is not finished in %s: %w", s.path, err), f.Close())
 	}
 	w.file, w.path, w.first, w.size, w.seed = f, s.path, s.first, s.end, s.head.seed()
+	if s.head.locked || !l.cfg.Keys.Empty() {
+		w.finish() // an encrypted file is not written on, and what is new is to be encrypted
+		return nil
+	}
 	if l.master != nil {
 		if w.key, err = unwrap(l.master, &s.head.keyBox, s.head.id[:]); err != nil {
 			w.finish() // it was written under another key, so nothing more is

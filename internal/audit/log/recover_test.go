@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/vault"
 )
 
 // smallFile makes a log with a few small frames in one write-ahead file, some with
@@ -51,11 +52,12 @@ func TestTruncatedAnywhere(t *testing.T) {
 	cfg, path, content, ends := smallFile(t)
 	all := []string{"0.0", "1.0", "1.1", "1.2", "2.0", "2.1"}
 	counts := []int{1, 4, 6}
+	cfg.Ledger.(*fakeLedger).fail = errors.New("not now") // an encrypted file is sealed, not written on
 	for size := range len(content) + 1 {
 		if err := os.WriteFile(path, content[:size], fileMode); err != nil {
 			t.Fatal(err)
 		}
-		if size < fileHead {
+		if size < modeHead() {
 			// A file has its name only when its head is on the disk, so no crash does this.
 			var damage *DamageError
 			if l, err := Open(t.Context(), cfg); !errors.As(err, &damage) {
@@ -63,7 +65,7 @@ func TestTruncatedAnywhere(t *testing.T) {
 			}
 			continue
 		}
-		want, clean := 0, size == fileHead
+		want, clean := 0, size == modeHead()
 		for i, end := range ends {
 			if size >= end {
 				want = counts[i]
@@ -125,7 +127,7 @@ func TestLostSectors(t *testing.T) {
 		if err := os.WriteFile(path, lost, fileMode); err != nil {
 			t.Fatal(err)
 		}
-		s, err := scan(active{first: 1, path: path}, 0)
+		s, err := scan(active{first: 1, path: path}, 0, modeKeys())
 		if err != nil || !s.torn || s.last != 1 {
 			t.Errorf("sector at %d lost: torn %v, last %d, %v, %v", from, s.torn, s.last, s.damage, err)
 		}
@@ -138,14 +140,14 @@ func TestLostSectors(t *testing.T) {
 	if err := os.WriteFile(path, grown, fileMode); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := scan(active{first: 1, path: path}, 0); err != nil || !s.torn || s.last != 13 {
+	if s, err := scan(active{first: 1, path: path}, 0, modeKeys()); err != nil || !s.torn || s.last != 13 {
 		t.Errorf("zeros after the end: torn %v, last %d, %v, %v", s.torn, s.last, s.damage, err)
 	}
-	clear(content[fileHead:last])
+	clear(content[modeHead():last])
 	if err := os.WriteFile(path, content, fileMode); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := scan(active{first: 1, path: path}, 0); err != nil || s.torn || s.damage == nil {
+	if s, err := scan(active{first: 1, path: path}, 0, modeKeys()); err != nil || s.torn || s.damage == nil {
 		t.Errorf("the first frame lost: torn %v, %v, %v", s.torn, s.damage, err)
 	}
 }
@@ -164,7 +166,7 @@ func TestFlippedAnywhere(t *testing.T) {
 				t.Fatal(err)
 			}
 			var damage *DamageError
-			s, err := scan(active{first: 1, path: path}, 0)
+			s, err := scan(active{first: 1, path: path}, 0, modeKeys())
 			if err == nil && s.damage != nil {
 				err = s.damage
 			}
@@ -174,16 +176,19 @@ func TestFlippedAnywhere(t *testing.T) {
 			if !errors.As(err, &damage) {
 				t.Fatalf("byte %d, bit %d: %v", at, bit, err)
 			}
-			start, seq := fileHead, uint64(1)
+			start, seq := modeHead(), uint64(1)
 			for i, end := range ends {
 				if at >= end {
 					start, seq = end, firsts[i+1]
 				}
 			}
-			if at >= fileHead && (damage.Offset != int64(start) || damage.Seq != seq || damage.Path != path) {
+			if at >= modeHead() && (damage.Offset != int64(start) || damage.Seq != seq || damage.Path != path) {
 				t.Fatalf("byte %d, bit %d: %v, want byte %d and event %d", at, bit, err, start, seq)
 			}
 		}
+	}
+	if isEncryptedMode() {
+		return
 	}
 	// A record that is wrong is named itself.
 	flipped := slices.Clone(content)
@@ -309,7 +314,7 @@ func TestQuarantineSealed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	content[fileHead+100] ^= 1
+	content[modeHead()+100] ^= 1
 	if err := os.WriteFile(path, content, fileMode); err != nil {
 		t.Fatal(err)
 	}
@@ -322,7 +327,7 @@ func TestQuarantineSealed(t *testing.T) {
 	if first := mustAppend(t, l, entries("b", 1)); first != 5 {
 		t.Errorf("first is %d, want 5", first)
 	}
-	v, err := OpenView(cfg.Dir, ViewOptions{})
+	v, err := OpenView(cfg.Dir, ViewOptions{Keys: modeKeys()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -357,7 +362,7 @@ func TestMissingFile(t *testing.T) {
 	if _, err := Open(t.Context(), cfg); !errors.As(err, &damage) || damage.Seq != 3 {
 		t.Errorf("open: %v", err)
 	}
-	v, err := OpenView(cfg.Dir, ViewOptions{})
+	v, err := OpenView(cfg.Dir, ViewOptions{Keys: modeKeys()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -399,7 +404,7 @@ func TestUnacknowledgedTail(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close() //nolint:errcheck // only read
-	r, err := openReader(f, int64(len(whole)), path, 1)
+	r, err := openReader(f, int64(len(whole)), path, 1, modeKeys())
 	if err == nil {
 		_, err = r.frame()
 	}
@@ -408,7 +413,10 @@ func TestUnacknowledgedTail(t *testing.T) {
 	}
 	b, leaf := appendRecord(beginFrame(nil), entries("lost", 1)[0].Event)
 	chain := link(&r.chain, &leaf)
-	whole = append(whole, endFrame(b, r.seed, 2, 1, &chain)...)
+	if b, err = r.cipher.endFrame(b, r.seed, 2, 1, &chain); err != nil {
+		t.Fatal(err)
+	}
+	whole = append(whole, b...)
 	if err := os.WriteFile(path, whole, fileMode); err != nil {
 		t.Fatal(err)
 	}
@@ -434,7 +442,7 @@ func FuzzReader(f *testing.F) {
 	f.Add(content[:ends[1]])
 	f.Add(content[:ends[1]+40])
 	f.Add(append(slices.Clone(content), make([]byte, 600)...))
-	f.Add(content[fileHead+frameHead : ends[0]-frameTail])
+	f.Add(content[modeHead()+frameHead : ends[0]-frameTail])
 	f.Fuzz(func(t *testing.T, data []byte) {
 		fuzzFile(t, data)
 		// The same as the records of a frame whose checksums are right.
@@ -449,8 +457,13 @@ func FuzzReader(f *testing.F) {
 
 func fuzzFile(t *testing.T, data []byte) {
 	t.Helper()
+	fuzzFileWith(t, data, modeKeys())
+}
+
+func fuzzFileWith(t *testing.T, data []byte, keys vault.Keys) {
+	t.Helper()
 	for _, skip := range []bool{false, true} {
-		r, err := openReader(strings.NewReader(string(data)), int64(len(data)), "fuzz", 1)
+		r, err := openReader(strings.NewReader(string(data)), int64(len(data)), "fuzz", 1, keys)
 		if err != nil {
 			return
 		}

@@ -1,7 +1,6 @@
 package log
 
 import (
-	"bytes"
 	"context"
 	"crypto/cipher"
 	"crypto/sha256"
@@ -30,6 +29,9 @@ func (l *Log) sealAll(ctx context.Context) {
 		retry := time.NewTimer(retryMost)
 		if p, ok := l.nextPending(); ok {
 			err := l.seal(ctx, p)
+			if err == nil {
+				l.pacer.end(p.last - p.first + 1)
+			}
 			if err != nil {
 				err = fmt.Errorf("seal events %d to %d: %w", p.first, p.last, err)
 			}
@@ -88,6 +90,8 @@ func (l *Log) Seal(ctx context.Context) error {
 		return fmt.Errorf("seal the audit log: %w", ctx.Err())
 	}
 	<-done
+	l.await(1)
+	defer l.await(-1)
 	last := l.Last()
 	for first := true; ; first = false {
 		l.mu.Lock()
@@ -111,9 +115,16 @@ func (l *Log) Seal(ctx context.Context) error {
 	}
 }
 
+// await counts who waits in Seal.
+func (l *Log) await(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waited += n
+}
+
 // loaded is what a write-ahead file holds, ready to be sealed.
 type loaded struct {
-	rows     []segment.Row
+	segment  *segment.Writer
 	openings []opened
 	tree     proof.Tree
 	chain    hash
@@ -130,17 +141,20 @@ func (l *Log) seal(ctx context.Context, p pending) error {
 	}
 	path := filepath.Join(l.cfg.Dir, sealedName, spanName(p.first, p.last, sealedSuffix))
 	temporary := path + temporarySuffix
+	file := SegmentFile{First: p.first, Last: p.last, Path: temporary}
 	digest := sha256.New()
 	steps := []struct {
 		name string
 		do   func() error
 	}{
-		{"write", func() error { //nolint:contextcheck // segment.Write takes none: it works in memory, and is over soon
+		{"write", func() error {
 			return writeSynced(temporary, func(w io.Writer) error {
-				return segment.Write(io.MultiWriter(w, digest), p.first, s.rows, segment.Meta{Notes: l.cfg.Notes})
+				return WriteSealed(w, file, l.cfg.Keys, l.cfg.Random, func(w io.Writer) error {
+					return s.segment.Finish(ctx, io.MultiWriter(w, digest))
+				})
 			})
 		}},
-		{"compare", func() error { return compare(temporary, digest.Sum(nil)) }},
+		{"compare", func() error { return compareSealed(file, l.cfg.Keys, digest.Sum(nil)) }},
 		{"openings", func() error {
 			if l.master == nil {
 				return nil
@@ -154,6 +168,7 @@ func (l *Log) seal(ctx context.Context, p pending) error {
 			})
 			return err
 		}},
+		{"summary", func() error { l.summarize(p, s); return nil }},
 		{"rename", func() error { return publish(temporary, path) }},
 		{"remove", func() error { return discard(p.path) }},
 	}
@@ -192,13 +207,20 @@ func (l *Log) load(ctx context.Context, p pending) (*loaded, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := openReader(f, info.Size(), p.path, p.first)
+	r, err := openReader(f, info.Size(), p.path, p.first, l.cfg.Keys)
 	if err != nil {
 		return nil, err
 	}
-	s := &loaded{rows: make([]segment.Row, 0, min(p.last-p.first+1, 1<<20))}
+	s := &loaded{}
+	s.segment, err = segment.NewWriter(p.first, segment.Plan{
+		Notes: l.cfg.Notes, Rows: int(min(p.last-p.first+1, 1<<20)), Pause: l.pauseFor(p),
+	})
+	if err != nil {
+		return nil, err
+	}
 	var key cipher.AEAD
 	parser := audit.NewParser()
+	var e audit.Event
 	for r.next <= p.last {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -212,13 +234,14 @@ func (l *Log) load(ctx context.Context, p pending) (*loaded, error) {
 			if seq > p.last {
 				return nil, fmt.Errorf("%s: event %d lies in one frame with event %d, which ends the file", p.path, seq, p.last)
 			}
-			// segment.Write compares the leaf hash with that of what comes back.
-			e, err := parser.ParseKnown(rec.event)
-			if err != nil {
+			// The segment's Finish compares the leaf hash with that of what comes back.
+			if err := parser.ReadKnown(rec.event, &e); err != nil {
 				return nil, fmt.Errorf("%s: event %d: %w", p.path, seq, err)
 			}
 			e.Seq = seq
-			s.add(e, rec.leaf)
+			if err := s.add(ctx, &e, rec.leaf); err != nil {
+				return nil, fmt.Errorf("%s: %w", p.path, err)
+			}
 			if len(rec.openings) > 0 && l.master != nil {
 				if key == nil {
 					key, err = unwrap(l.master, &r.head.keyBox, r.head.id[:])
@@ -240,32 +263,16 @@ func (l *Log) load(ctx context.Context, p pending) (*loaded, error) {
 	return s, nil
 }
 
-func (s *loaded) add(e *audit.Event, leaf hash) {
-	s.rows = append(s.rows, segment.Row{Event: e, Leaf: leaf})
+func (s *loaded) add(ctx context.Context, e *audit.Event, leaf hash) error {
+	if err := s.segment.Add(ctx, &segment.Row{Event: e, Leaf: leaf}); err != nil {
+		return err
+	}
 	s.tree.Append(leaf)
 	if s.from.IsZero() || e.Received.Before(s.from) {
 		s.from = e.Received
 	}
 	if e.Received.After(s.to) {
 		s.to = e.Received
-	}
-}
-
-// compare reads a segment back from the disk. segment.Write saw that what it made gives
-// every event again; here the file must have just those bytes. After this the
-// write-ahead file is not needed any more.
-func compare(path string, written []byte) error {
-	f, err := os.Open(path) //nolint:gosec // a name that this package made
-	if err != nil {
-		return err
-	}
-	defer f.Close() //nolint:errcheck // only read
-	digest := sha256.New()
-	if _, err := io.Copy(digest, f); err != nil {
-		return fmt.Errorf("read %s back: %w", path, err)
-	}
-	if !bytes.Equal(digest.Sum(nil), written) {
-		return fmt.Errorf("%s: the disk does not give back what was written", path)
 	}
 	return nil
 }

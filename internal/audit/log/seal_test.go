@@ -20,7 +20,7 @@ var errCrash = errors.New("the process ends here")
 func TestSealInterrupted(t *testing.T) {
 	t.Parallel()
 	ran := 0
-	for _, name := range []string{"write", "compare", "openings", "ledger", "rename", "remove"} {
+	for _, name := range []string{"write", "compare", "openings", "ledger", "summary", "rename", "remove"} {
 		for _, more := range []bool{false, true} {
 			cfg := testConfig(t)
 			reached := make(chan struct{}, 16)
@@ -72,7 +72,7 @@ func TestSealInterrupted(t *testing.T) {
 			ran++
 		}
 	}
-	if ran != 12 {
+	if ran != 14 {
 		t.Errorf("%d interruptions", ran)
 	}
 }
@@ -82,7 +82,7 @@ func TestSealInterrupted(t *testing.T) {
 func checkSealedWhole(t *testing.T, cfg Config, n int) {
 	t.Helper()
 	next, chain := uint64(1), hash{}
-	v, err := OpenView(cfg.Dir, ViewOptions{})
+	v, err := OpenView(cfg.Dir, ViewOptions{Keys: modeKeys()})
 	if err != nil {
 		t.Fatal(err)
 	}

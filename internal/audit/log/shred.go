@@ -23,7 +23,7 @@ var ErrNotSealed = errors.New("not sealed yet")
 // Shred destroys the openings of the events first to last: nobody can learn any more
 // what was redacted in them, and every hash still verifies. It returns how many events
 // lost theirs, and the log tells of it. The openings of other events stay. The events
-// must be sealed; see Seal.
+// must be sealed; see Seal. It knows nothing of holds: Keeper.Shred does.
 func (l *Log) Shred(ctx context.Context, first, last uint64) (int, error) {
 	if first == 0 || last < first {
 		return 0, fmt.Errorf("shred openings of events %d to %d: no such range", first, last)
@@ -64,7 +64,8 @@ func (l *Log) shredRange(ctx context.Context, first, last uint64) (int, error) {
 		if err := ctx.Err(); err != nil {
 			return shredded, err
 		}
-		n, err := l.shredIn(folder, file, first, last)
+		gone := func(seq uint64) bool { return first <= seq && seq <= last }
+		n, err := l.shredIn(folder, file, gone, first <= file.First && file.Last <= last)
 		shredded += n
 		if err != nil {
 			return shredded, err
@@ -73,19 +74,19 @@ func (l *Log) shredRange(ctx context.Context, first, last uint64) (int, error) {
 	return shredded, nil
 }
 
-// shredIn destroys a file's key, after what is to stay was written anew under another.
-func (l *Log) shredIn(folder string, file SegmentFile, first, last uint64) (int, error) {
+// shredIn destroys a file's key, after what is to stay was written anew under another;
+// whole says that nothing is.
+func (l *Log) shredIn(folder string, file SegmentFile, gone func(seq uint64) bool, whole bool) (int, error) {
 	var stay []opened
 	shredded := 0
 	err := readOpenings(file.Path, l.master, func(o opened) error {
-		if o.seq < first || o.seq > last {
+		if !gone(o.seq) {
 			stay = append(stay, o)
 		} else {
 			shredded++
 		}
 		return nil
 	})
-	whole := first <= file.First && file.Last <= last
 	switch {
 	case errors.Is(err, ErrShredded) && !whole:
 		return 0, removeDurably(file.Path) // a crash came between the key and the file

@@ -68,8 +68,11 @@ func (w *writer) failed(path string, cause error) {
 func (w *writer) writeQuietly(e *audit.Event) error {
 	b, leaf := appendRecord(beginFrame(nil), e)
 	chain := link(&w.chain, &leaf)
-	b = endFrame(b, w.seed, w.next, 1, &chain)
-	_, err := w.file.Write(b)
+	b, err := w.cipher.endFrame(b, w.seed, w.next, 1, &chain)
+	if err != nil {
+		return err // nothing was written
+	}
+	_, err = w.file.Write(b)
 	if err == nil {
 		err = w.file.Sync()
 	}

@@ -13,6 +13,7 @@ import (
 
 	"bulwark.dev/bulwark/internal/audit"
 	"bulwark.dev/bulwark/internal/audit/segment"
+	"bulwark.dev/bulwark/internal/audit/vault"
 )
 
 // relistMost is how often a reader lists the directory again because what it listed is
@@ -31,6 +32,8 @@ func (e *GapError) Error() string {
 type ViewOptions struct {
 	// Pruned is told of each event that retention took away; nil passes over them.
 	Pruned func(seq uint64, leaf [32]byte) error
+	// Keys decrypt what is encrypted; without the right one it is a vault.MissingKeyError.
+	Keys vault.Keys
 	// Bound, where it is set, is the last event to show. The process that writes shows
 	// only what is acknowledged with it; another one may see an event a moment before that.
 	Bound func() uint64
@@ -212,12 +215,12 @@ func (v *View) read(ctx context.Context, next, bound uint64, fn func(*audit.Even
 }
 
 func (v *View) readSealed(ctx context.Context, file SegmentFile, next, bound uint64, fn func(*audit.Event) error) (uint64, error) {
-	f, err := os.Open(file.Path)
+	f, err := v.OpenSegment(file)
 	if err != nil {
 		return next, err
 	}
 	defer f.Close() //nolint:errcheck // only read
-	s, err := segment.Open(f, file.Size)
+	s, err := segment.Open(f, f.Size)
 	if err != nil {
 		return next, fmt.Errorf("%s: %w", file.Path, err)
 	}
@@ -266,7 +269,7 @@ func (v *View) openActive(file active, next uint64) (*reader, func(), error) {
 		closeFile()
 		return nil, nil, err
 	}
-	r, err := openReader(f, info.Size(), file.path, file.first)
+	r, err := openReader(f, info.Size(), file.path, file.first, v.opts.Keys)
 	if err != nil {
 		closeFile()
 		return nil, nil, err

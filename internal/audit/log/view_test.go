@@ -33,7 +33,7 @@ func TestViewBesideWriter(t *testing.T) {
 			}
 		}
 	}()
-	v, err := OpenView(cfg.Dir, ViewOptions{})
+	v, err := OpenView(cfg.Dir, ViewOptions{Keys: modeKeys()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func TestViewPruned(t *testing.T) {
 	}
 	var gone, there []uint64
 	see := func(e *audit.Event) error { there = append(there, e.Seq); return nil }
-	v, err := OpenView(cfg.Dir, ViewOptions{Pruned: func(seq uint64, leaf [32]byte) error {
+	v, err := OpenView(cfg.Dir, ViewOptions{Keys: modeKeys(), Pruned: func(seq uint64, leaf [32]byte) error {
 		if leaf == [32]byte{} {
 			t.Errorf("event %d has no leaf hash", seq)
 		}
@@ -153,7 +153,7 @@ func TestViewPruned(t *testing.T) {
 	}
 	l = mustOpen(t, cfg)
 	mustAppend(t, l, entries("b", 1))
-	if v, err = OpenView(cfg.Dir, ViewOptions{}); err != nil {
+	if v, err = OpenView(cfg.Dir, ViewOptions{Keys: modeKeys()}); err != nil {
 		t.Fatal(err)
 	}
 	there = nil
@@ -175,7 +175,7 @@ func TestFollow(t *testing.T) {
 		if changed == nil {
 			every = time.Millisecond
 		}
-		v, err := OpenView(cfg.Dir, ViewOptions{})
+		v, err := OpenView(cfg.Dir, ViewOptions{Keys: modeKeys()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -214,7 +214,7 @@ func TestFollow(t *testing.T) {
 
 func TestViewOfNothing(t *testing.T) {
 	t.Parallel()
-	if _, err := OpenView(filepath.Join(t.TempDir(), "none"), ViewOptions{}); !errors.Is(err, os.ErrNotExist) {
+	if _, err := OpenView(filepath.Join(t.TempDir(), "none"), ViewOptions{Keys: modeKeys()}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no directory: %v", err)
 	}
 	if got := read(t, t.TempDir()); len(got) != 0 {
@@ -230,7 +230,7 @@ func TestDamagedView(t *testing.T) {
 	if err := os.WriteFile(path, content, fileMode); err != nil {
 		t.Fatal(err)
 	}
-	v, err := OpenView(cfg.Dir, ViewOptions{})
+	v, err := OpenView(cfg.Dir, ViewOptions{Keys: modeKeys()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+
+	"bulwark.dev/bulwark/internal/audit/vault"
 )
 
 // ActiveFile is what WalkActive saw of a write-ahead file.
@@ -25,9 +27,9 @@ type ActiveFile struct {
 
 // WalkActive reads the write-ahead files of the log in dir for verification, without a
 // lock: fn gets each event's canonical bytes, which are its own only for the call, and
-// leaf hash. Damage is told in the files, not as an error. A file that is sealed while it
-// is looked for is left out.
-func WalkActive(ctx context.Context, dir string, fn func(seq uint64, canonical []byte, leaf [32]byte) error) ([]ActiveFile, error) {
+// leaf hash. Damage, and a key that was not given, are told in the files, not as an error.
+// A file that is sealed while it is looked for is left out.
+func WalkActive(ctx context.Context, dir string, keys vault.Keys, fn func(seq uint64, canonical []byte, leaf [32]byte) error) ([]ActiveFile, error) {
 	files, err := listActive(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -41,7 +43,7 @@ func WalkActive(ctx context.Context, dir string, fn func(seq uint64, canonical [
 		if i+1 < len(files) {
 			bound = files[i+1].first
 		}
-		a, err := walkActive(ctx, file, bound, fn)
+		a, err := walkActive(ctx, file, bound, keys, fn)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -54,7 +56,7 @@ func WalkActive(ctx context.Context, dir string, fn func(seq uint64, canonical [
 }
 
 // walkActive reads one file up to, but not with, the event bound: a later file has that.
-func walkActive(ctx context.Context, file active, bound uint64, fn func(seq uint64, canonical []byte, leaf [32]byte) error) (ActiveFile, error) {
+func walkActive(ctx context.Context, file active, bound uint64, keys vault.Keys, fn func(seq uint64, canonical []byte, leaf [32]byte) error) (ActiveFile, error) {
 	a := ActiveFile{Path: file.path, First: file.first, Last: file.first - 1}
 	f, err := os.Open(file.path)
 	if err != nil {
@@ -66,8 +68,8 @@ func walkActive(ctx context.Context, file active, bound uint64, fn func(seq uint
 		return a, err
 	}
 	var damage *DamageError
-	r, err := openReader(f, info.Size(), file.path, file.first)
-	if errors.As(err, &damage) {
+	r, err := openReader(f, info.Size(), file.path, file.first, keys)
+	if errors.As(err, &damage) || errors.Is(err, vault.ErrNoKey) {
 		a.Damage = err
 		return a, nil
 	}

@@ -37,9 +37,12 @@ type writer struct {
 	path  string
 	first uint64
 	size  int64
+	began time.Time // when it was made
 	seed  uint32
 	key   cipher.AEAD
-	age   *time.Timer
+	// cipher encrypts the file's frames; nil where they are not.
+	cipher *frameCipher
+	age    *time.Timer
 
 	buf []byte
 	// untold are events of the log's own that are still to be written.
@@ -54,6 +57,7 @@ type writer struct {
 type pending struct {
 	path        string
 	first, last uint64
+	filled      time.Duration // how long it took to fill; 0 where nobody knows
 }
 
 // run writes what is queued until the log is closed.
@@ -192,6 +196,10 @@ func (w *writer) begin() error {
 			return err
 		}
 	}
+	frames, err := h.encrypt(l.cfg.Keys, l.cfg.Random)
+	if err != nil {
+		return err
+	}
 	path := filepath.Join(l.cfg.Dir, activeName(w.next))
 	temporary := path + temporarySuffix
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -211,7 +219,8 @@ func (w *writer) begin() error {
 	if err != nil {
 		return errors.Join(err, f.Close(), removeIfThere(temporary), removeIfThere(path))
 	}
-	w.file, w.path, w.first, w.size, w.seed, w.key = f, path, w.next, fileHead, h.seed(), key
+	w.began = l.cfg.Now()
+	w.file, w.path, w.first, w.size, w.seed, w.key, w.cipher = f, path, w.next, h.length(), h.seed(), key, frames
 	return nil
 }
 
@@ -246,8 +255,11 @@ func (w *writer) write(own []*audit.Event, group []*request) error {
 		}
 		seq += uint64(len(r.leaves))
 	}
-	w.buf = endFrame(w.buf, w.seed, w.next, int(seq-w.next), &chain) //nolint:gosec // a count
-	_, err := w.file.Write(w.buf)
+	var err error
+	if w.buf, err = w.cipher.endFrame(w.buf, w.seed, w.next, int(seq-w.next), &chain); err != nil { //nolint:gosec // a count
+		return err // nothing was written
+	}
+	_, err = w.file.Write(w.buf)
 	if err == nil {
 		err = w.file.Sync()
 	}
@@ -304,7 +316,11 @@ func (w *writer) finish() {
 		w.l.trouble(TroubleWrite, w.path, err) // every event in it was synced before
 	}
 	w.file = nil
-	w.l.enqueue(pending{path: w.path, first: w.first, last: w.next - 1})
+	p := pending{path: w.path, first: w.first, last: w.next - 1}
+	if !w.began.IsZero() { // else a process before this one made it
+		p.filled = w.l.cfg.Now().Sub(w.began)
+	}
+	w.l.enqueue(p)
 }
 
 func (l *Log) enqueue(p pending) {

@@ -4,7 +4,11 @@
 //
 // What stands on one side only is what someone hides: a request that went around
 // Bulwark (bypass), a record that never arrived (suppression), and a stamp that
-// Bulwark did not make (forgery). A server that falls silent is told of as well.
+// Bulwark did not make (forgery). Servers says which API server falls silent.
+//
+// What it cannot see: a request that went around Bulwark and is in no record at all,
+// and one under a stamp that Bulwark gave for the same method and path a moment before
+// if the record of Bulwark's own request was suppressed in its place.
 package reconcile
 
 import (
@@ -12,7 +16,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -20,21 +23,22 @@ import (
 	"bulwark.dev/bulwark/internal/audit"
 )
 
-// Config says whom to compare. Every field is required, but for Direct.
+// Config says whom to compare. Stamp, Grace and Most are required.
 type Config struct {
 	// Stamp is how the audit ids that Bulwark makes begin.
 	Stamp string
-	// Proxy is the user as which Bulwark speaks to the API server.
+	// Proxy is the user as which Bulwark speaks to the API server. Where it is empty,
+	// Bulwark passes on what callers show, and their requests are told by the stamp alone.
 	Proxy string
 	// Direct are the users that may speak to the API server themselves: names, or the
 	// beginning of names and a star. Users whose name begins with "system:", other than
 	// Proxy, may always.
 	Direct []string
+	// Unrecorded are paths that the API servers' audit policy leaves out, or the beginning
+	// of paths and a star: nobody is missed who is not told of there.
+	Unrecorded []string
 	// Grace is how much later than one side the other may come.
 	Grace time.Duration
-	// Silence is how long an API server may say nothing. Its own leases are renewed every
-	// ten seconds, if its policy records them.
-	Silence time.Duration
 	// Most is how many requests may wait for their other side; beyond it the oldest are
 	// judged early, and Reconciler.Early counts them.
 	Most int
@@ -49,7 +53,6 @@ const (
 	Suppression Kind = "suppression" // Bulwark let a request through that the server does not tell of
 	Forgery     Kind = "forgery"     // the server tells of a stamped request that Bulwark did not let through, or of another
 	Reuse       Kind = "reuse"       // one audit id for two different requests
-	Silence     Kind = "silence"     // a server told nothing for too long
 )
 
 // Finding is one disagreement.
@@ -71,6 +74,15 @@ type side struct {
 	Source  string    `json:"source"`
 	Actor   string    `json:"actor"`
 	Request string    `json:"request"`
+	// Verb, or the method of a request through the gateway, and Path, as it was sent.
+	Verb   string `json:"verb"`
+	Path   string `json:"path"`
+	Method bool   `json:"method,omitempty"`
+	// Asked is when the request came in, as its teller says: another record of the same
+	// request has the same.
+	Asked time.Time `json:"asked"`
+	// Unsure says that the other side may rightly never come.
+	Unsure bool `json:"unsure,omitempty"`
 }
 
 // pair is a request that waits for its other side, or that had both.
@@ -82,21 +94,19 @@ type pair struct {
 
 // Reconciler compares as events come. It is not for several goroutines at once.
 type Reconciler struct {
-	cfg    Config
-	now    time.Time // the latest time that an event was received
-	order  *list.List
-	byID   map[string]*list.Element // of *pair, oldest first
-	heard  map[string]time.Time     // when each server was heard last
-	silent map[string]bool
-	early  uint64
+	cfg   Config
+	now   time.Time // the latest time that an event was received
+	order *list.List
+	byID  map[string]*list.Element // of *pair, oldest first
+	early uint64
 }
 
 // New gives a Reconciler that has seen nothing.
 func New(cfg Config) (*Reconciler, error) {
-	if cfg.Stamp == "" || cfg.Proxy == "" || cfg.Grace <= 0 || cfg.Silence <= 0 || cfg.Most <= 0 {
-		return nil, errors.New("reconcile: stamp, proxy, grace, silence and most are required")
+	if cfg.Stamp == "" || cfg.Grace <= 0 || cfg.Most <= 0 {
+		return nil, errors.New("reconcile: stamp, grace and most are required")
 	}
-	return &Reconciler{cfg: cfg, order: list.New(), byID: map[string]*list.Element{}, heard: map[string]time.Time{}, silent: map[string]bool{}}, nil
+	return &Reconciler{cfg: cfg, order: list.New(), byID: map[string]*list.Element{}}, nil
 }
 
 // Early is how many requests were judged before their grace was over, because too
@@ -107,21 +117,26 @@ func (r *Reconciler) Early() uint64 { return r.early }
 func (r *Reconciler) Observe(e *audit.Event, found func(Finding)) {
 	r.Tick(e.Received, found)
 	switch e.Kind {
-	case audit.KindAccess, audit.KindGateway:
+	case audit.KindAccess:
 		if strings.HasPrefix(e.AuditID, r.cfg.Stamp) && e.Status.Reason != refused {
-			r.join(e, false, found)
+			r.join(e.AuditID, sideOf(e), e, false, found)
+		}
+	case audit.KindGateway:
+		if id, mine := r.throughGateway(e); strings.HasPrefix(id, r.cfg.Stamp) {
+			r.join(id, mine, e, false, found)
 		}
 	case audit.KindAPI:
-		r.hear(e)
+		stamped := strings.HasPrefix(e.AuditID, r.cfg.Stamp)
 		switch {
-		case e.Stage == "RequestReceived":
-		case strings.HasPrefix(e.AuditID, r.cfg.Stamp):
-			r.join(e, true, found)
-		case e.User.Username == r.cfg.Proxy:
+		case e.Stage == "RequestReceived" || e.Stage == "ResponseStarted" && stamped: // Bulwark tells of a request at its end
+		case stamped:
+			r.join(e.AuditID, sideOf(e), e, true, found)
+		case r.cfg.Proxy != "" && e.User.Username == r.cfg.Proxy:
 			found(Finding{
 				Kind: Forgery, Time: e.Time(), Actor: e.Actor().Username, Evidence: []uint64{e.Seq},
 				Summary: fmt.Sprintf("%s was asked of the API server as Bulwark's own user, without Bulwark's audit id: someone else holds its credential", request(e)),
 			})
+		case e.User.Username == "" && e.Status.Code == 401: // nobody was let in
 		case !r.direct(e.User.Username):
 			found(Finding{
 				Kind: Bypass, Time: e.Time(), Actor: e.Actor().Username, Evidence: []uint64{e.Seq},
@@ -136,7 +151,8 @@ func (r *Reconciler) Observe(e *audit.Event, found func(Finding)) {
 const refused = "Refused"
 
 // Tick tells what time it is, so that what does not come is noticed. Times that are
-// earlier than one before are passed over.
+// earlier than one before are passed over: after a clock went back, the grace of what
+// waits then is longer by as much.
 func (r *Reconciler) Tick(now time.Time, found func(Finding)) {
 	if !now.After(r.now) {
 		return
@@ -149,17 +165,6 @@ func (r *Reconciler) Tick(now time.Time, found func(Finding)) {
 		}
 		r.end(front, found)
 	}
-	for server, last := range r.heard {
-		if now.Sub(last) > r.cfg.Silence && !r.silent[server] {
-			r.silent[server] = true
-			found(Finding{Kind: Silence, Time: now, Summary: fmt.Sprintf("API server %s has told nothing since %s", server, last.UTC().Format(time.RFC3339))})
-		}
-	}
-}
-
-func (r *Reconciler) hear(e *audit.Event) {
-	r.heard[e.Source] = e.Received
-	delete(r.silent, e.Source)
 }
 
 func (p *pair) first() *side {
@@ -174,13 +179,13 @@ func (p *pair) first() *side {
 
 // join adds one side of a request. Requests stay known until their grace is over,
 // so that a second use of an id is seen.
-func (r *Reconciler) join(e *audit.Event, server bool, found func(Finding)) {
-	mine := &side{Seq: e.Seq, At: e.Received, Source: e.Source, Actor: e.Actor().Username, Request: request(e)}
-	at, ok := r.byID[e.AuditID]
+func (r *Reconciler) join(id string, mine *side, e *audit.Event, server bool, found func(Finding)) {
+	mine.At = r.now // which, unlike the time of an event, never goes back
+	at, ok := r.byID[id]
 	if !ok {
-		p := &pair{ID: e.AuditID}
+		p := &pair{ID: id}
 		p.set(server, mine)
-		r.byID[e.AuditID] = r.order.PushBack(p)
+		r.byID[id] = r.order.PushBack(p)
 		if r.order.Len() > r.cfg.Most {
 			r.early++
 			r.end(r.order.Front(), found)
@@ -191,19 +196,19 @@ func (r *Reconciler) join(e *audit.Event, server bool, found func(Finding)) {
 	was, other := p.sides(server)
 	switch {
 	case was != nil:
-		if was.Request == mine.Request && was.Actor == mine.Actor {
+		if was.Request == mine.Request && was.Actor == mine.Actor && was.Asked.Equal(mine.Asked) {
 			return // another stage of the same request, or the same record again
 		}
 		found(Finding{
 			Kind: Reuse, Time: e.Time(), Actor: mine.Actor, Evidence: []uint64{was.Seq, mine.Seq},
-			Summary: fmt.Sprintf("audit id %s stands for %s of %s and for %s of %s", e.AuditID, was.Request, was.Actor, mine.Request, mine.Actor),
+			Summary: fmt.Sprintf("audit id %s was used twice: for %s of %s and for %s of %s", id, was.Request, was.Actor, mine.Request, mine.Actor),
 		})
 		return
-	case other.Request != mine.Request || other.Actor != mine.Actor || server && e.User.Username != r.cfg.Proxy:
+	case !other.agrees(mine) || server && r.cfg.Proxy != "" && e.User.Username != r.cfg.Proxy:
 		found(Finding{
 			Kind: Forgery, Time: e.Time(), Actor: mine.Actor, Evidence: []uint64{other.Seq, mine.Seq},
 			Summary: fmt.Sprintf("under audit id %s Bulwark and the API server tell of different requests: %s of %s, and %s of %s",
-				e.AuditID, other.Request, other.Actor, mine.Request, mine.Actor),
+				id, other.Request, other.Actor, mine.Request, mine.Actor),
 		})
 	}
 	p.set(server, mine)
@@ -231,6 +236,7 @@ func (r *Reconciler) end(at *list.Element, found func(Finding)) {
 	r.order.Remove(at)
 	delete(r.byID, p.ID)
 	switch {
+	case p.Server == nil && p.Bulwark.Unsure:
 	case p.Server == nil:
 		found(Finding{
 			Kind: Suppression, Time: r.now, Actor: p.Bulwark.Actor, Evidence: []uint64{p.Bulwark.Seq},
@@ -245,9 +251,14 @@ func (r *Reconciler) end(at *list.Element, found func(Finding)) {
 }
 
 func (r *Reconciler) direct(user string) bool {
-	return strings.HasPrefix(user, "system:") || slices.ContainsFunc(r.cfg.Direct, func(d string) bool {
+	return strings.HasPrefix(user, "system:") || matches(r.cfg.Direct, user)
+}
+
+// matches reports whether a text is in a list, or begins as an entry with a star does.
+func matches(list []string, text string) bool {
+	return slices.ContainsFunc(list, func(d string) bool {
 		prefix, star := strings.CutSuffix(d, "*")
-		return user == d || star && strings.HasPrefix(user, prefix)
+		return text == d || star && strings.HasPrefix(text, prefix)
 	})
 }
 
@@ -280,19 +291,17 @@ func request(e *audit.Event) string {
 
 // state is what State writes.
 type state struct {
-	Version int                  `json:"version"`
-	Now     time.Time            `json:"now"`
-	Pairs   []*pair              `json:"pairs,omitempty"`
-	Heard   map[string]time.Time `json:"heard,omitempty"`
-	Silent  map[string]bool      `json:"silent,omitempty"`
-	Early   uint64               `json:"early,omitempty"`
+	Version int       `json:"version"`
+	Now     time.Time `json:"now"`
+	Pairs   []*pair   `json:"pairs,omitempty"`
+	Early   uint64    `json:"early,omitempty"`
 }
 
 const version = 1
 
 // State gives what Restore goes on from.
 func (r *Reconciler) State() ([]byte, error) {
-	s := state{Version: version, Now: r.now, Heard: r.heard, Silent: r.silent, Early: r.early}
+	s := state{Version: version, Now: r.now, Early: r.early}
 	for at := r.order.Front(); at != nil; at = at.Next() {
 		s.Pairs = append(s.Pairs, at.Value.(*pair)) //nolint:forcetypeassert // the list holds nothing else
 	}
@@ -317,11 +326,9 @@ func (r *Reconciler) Restore(raw []byte) error {
 		return err
 	}
 	fresh.now, fresh.early = s.Now, s.Early
-	maps.Copy(fresh.heard, s.Heard)
-	maps.Copy(fresh.silent, s.Silent)
 	for _, p := range s.Pairs {
-		if p == nil || p.ID == "" || p.Bulwark == nil && p.Server == nil {
-			return errors.New("read state of reconciliation: a request without a side")
+		if p == nil || p.ID == "" || p.Bulwark == nil && p.Server == nil || fresh.byID[p.ID] != nil {
+			return errors.New("read state of reconciliation: a request without a side, or twice")
 		}
 		fresh.byID[p.ID] = fresh.order.PushBack(p)
 	}

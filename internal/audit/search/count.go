@@ -40,6 +40,12 @@ func Count(ctx context.Context, view View, q *Query, opt Options) (*Groups, Stat
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(1, opt.Workers))
 	for _, s := range sealed {
+		if q.rulesOut(s) {
+			lock.Lock()
+			stats.Skipped++
+			lock.Unlock()
+			continue
+		}
 		g.Go(func() error {
 			part, seen, err := q.countOne(ctx, s)
 			lock.Lock()

@@ -77,7 +77,7 @@ type Unreadable struct {
 // Stats say what a search did.
 type Stats struct {
 	Segments int   // sealed ones in the trail
-	Skipped  int   // of them, those that nothing had to be read of but their ends
+	Skipped  int   // of them, those that nothing had to be read of but their ends, or nothing at all
 	Rows     int64 // in the segments that were searched, and unsealed
 	Read     int64 // events that were read as a whole
 	Found    int64
@@ -229,14 +229,24 @@ func (s *search) sort() {
 
 func (s *search) workers() int { return max(1, s.opt.Workers) }
 
-// order opens each segment for its place in time, and puts them in the order in
-// which their first hits can come.
+// order finds each segment's place in time, for which it opens those of which nothing is
+// known, and puts them in the order in which their first hits can come.
 func (s *search) order(ctx context.Context) error {
 	found := make([]*span, len(s.sealed))
 	failed := make([]error, len(s.sealed))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(s.workers())
 	for i, sealed := range s.sealed {
+		if s.q.rulesOut(sealed) {
+			s.stats.Skipped++
+			continue
+		}
+		if k, ok := known(sealed); ok {
+			found[i] = &span{
+				seg: int32(i), oldest: k.Oldest.UnixMicro(), newest: k.Newest.UnixMicro(), first: k.First, last: k.Last,
+			}
+			continue
+		}
 		g.Go(func() error {
 			if ctx.Err() != nil {
 				return ctx.Err()

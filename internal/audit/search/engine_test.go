@@ -75,7 +75,11 @@ func randomTrail(t *rapid.T) (*memory, []*audit.Event) {
 		events := draw(fmt.Sprintf("s%d.", i), rapid.IntRange(1, 12).Draw(t, "rows"))
 		every := uint64(rapid.IntRange(2, 9).Draw(t, "pruned"))
 		gone := func(e *audit.Event) bool { return every < 5 && e.Seq%every == 0 }
-		view.segments = append(view.segments, seal(t, events, gone))
+		sealed := seal(t, events, gone)
+		if rapid.Bool().Draw(t, "known") {
+			sealed.known = knownAbout(events)
+		}
+		view.segments = append(view.segments, sealed)
 		there = append(there, slices.DeleteFunc(events, gone)...)
 	}
 	view.rest = draw("rest.", rapid.IntRange(0, 5).Draw(t, "rest"))

@@ -16,6 +16,8 @@ type node interface {
 	write(b *strings.Builder, where place)
 	// plan finds the rows of a segment that it may match, and those that it does.
 	plan(s *sheet) (verdict, error)
+	// outlook says what is sure of a segment that is not open.
+	outlook(k *Known) outlook
 }
 
 // place is what a part stands in: it decides on parentheses.

@@ -174,6 +174,37 @@ type parquet struct {
 	file   []byte
 	broken bool // as a whole
 	opened *int
+	known  *Known
+}
+
+func (p *parquet) Known() (Known, bool) {
+	if p.known == nil {
+		return Known{}, false
+	}
+	return *p.known, true
+}
+
+// knownAbout is what a writer that saw the events knows of them.
+func knownAbout(events []*audit.Event) *Known {
+	k := &Known{First: events[0].Seq, Last: events[len(events)-1].Seq, Oldest: events[0].Time(), Newest: events[0].Time(), From: events[0].Received, To: events[0].Received}
+	kinds := map[audit.Kind]bool{}
+	for _, e := range events {
+		kinds[e.Kind] = true
+		if e.Time().Before(k.Oldest) {
+			k.Oldest = e.Time()
+		}
+		if e.Time().After(k.Newest) {
+			k.Newest = e.Time()
+		}
+		if e.Received.Before(k.From) {
+			k.From = e.Received
+		}
+		if e.Received.After(k.To) {
+			k.To = e.Received
+		}
+	}
+	k.Has = func(kind audit.Kind) bool { return kinds[kind] }
+	return k
 }
 
 func (p *parquet) Name() string { return p.name }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -21,12 +20,21 @@ func Trail(v *log.View) (View, error) {
 	if err != nil {
 		return nil, fmt.Errorf("search the trail: %w", err)
 	}
+	// Without a summary that can be relied on, every segment is opened.
+	summaries, _ := v.Summaries()
 	t := &trail{view: v, next: 1}
 	for _, f := range files {
 		if f.First > t.next {
 			t.sealed = append(t.sealed, missing{t.next, f.First - 1})
 		}
-		t.sealed = append(t.sealed, file{f})
+		for len(summaries) > 0 && summaries[0].First < f.First {
+			summaries = summaries[1:]
+		}
+		var known *log.Summary
+		if len(summaries) > 0 && summaries[0].First == f.First && summaries[0].Last == f.Last {
+			known = &summaries[0]
+		}
+		t.sealed = append(t.sealed, file{f, v, known})
 		t.next = max(t.next, f.Last+1)
 	}
 	return t, nil
@@ -53,27 +61,47 @@ func (m missing) Name() string { return fmt.Sprintf("of events %d to %d", m.from
 func (m missing) Open() (Segment, error) { return nil, errors.New("no file has these events") }
 
 // file is a segment's file.
-type file struct{ log.SegmentFile }
+type file struct {
+	log.SegmentFile
+	view    *log.View
+	summary *log.Summary // nil where there is none
+}
+
+func (f file) Known() (Known, bool) {
+	if f.summary == nil {
+		return Known{}, false
+	}
+	return knownOf(f.summary), true
+}
 
 func (f file) Name() string { return filepath.Base(f.Path) }
 
 func (f file) Open() (Segment, error) {
-	in, err := os.Open(f.Path)
+	in, err := f.view.OpenSegment(f.SegmentFile)
 	if err != nil {
 		return nil, err
 	}
-	info, err := in.Stat()
-	if err != nil {
-		return nil, errors.Join(err, in.Close())
-	}
-	r, err := segment.Open(in, info.Size())
+	r, err := segment.Open(in, in.Size)
 	if err == nil && (r.First() != f.First || r.Last() != f.Last) {
 		err = fmt.Errorf("it has events %d to %d: %w", r.First(), r.Last(), segment.ErrFormat)
+	}
+	if err == nil {
+		err = f.fits(r)
 	}
 	if err != nil {
 		return nil, errors.Join(err, in.Close())
 	}
 	return &columns{Reader: r, file: in}, nil
+}
+
+// fits compares what a segment says of itself with what the writer saw and signed.
+func (f file) fits(r *segment.Reader) error {
+	oldest, newest := r.TimeRange()
+	k, ok := f.Known()
+	if !ok || oldest.IsZero() || !oldest.Before(k.Oldest) && !newest.After(k.Newest) {
+		return nil
+	}
+	return fmt.Errorf("it says its events are of %s to %s, and when it was sealed they were of %s to %s: %w", oldest, newest, k.Oldest, k.Newest, segment.ErrFormat)
 }
 
 // columns is a segment's reader as the engine wants it.

@@ -68,7 +68,7 @@ func BenchmarkEncode(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
-		if err := enc.addGroup(g); err != nil {
+		if err := enc.addGroup(g, func() error { return nil }); err != nil {
 			b.Fatal(err)
 		}
 	}

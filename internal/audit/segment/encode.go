@@ -51,9 +51,13 @@ type pageBytes struct {
 	header format.PageHeader
 }
 
-func (w *encoder) addGroup(g *group) error {
+// addGroup encodes a row group; pause is called before each column.
+func (w *encoder) addGroup(g *group, pause func() error) error {
 	group := groupFooter{rows: g.rows}
 	for id := range g.columns {
+		if err := pause(); err != nil {
+			return err
+		}
 		chunk, err := w.addChunk(&w.specs[id], &g.columns[id], g.rows)
 		if err != nil {
 			return fmt.Errorf("encode column %s of a segment: %w", w.specs[id].name, err)

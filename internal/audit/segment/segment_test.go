@@ -257,7 +257,7 @@ func TestCheckNamesTheEditedEvent(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := enc.addGroup(g); err != nil {
+	if err := enc.addGroup(g, func() error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	file, err := enc.finish(said.notes(100, len(rows)))
@@ -278,11 +278,11 @@ func TestCheckNamesTheEditedEvent(t *testing.T) {
 }
 
 func TestManyReadAtOnce(t *testing.T) {
-	rows := newTraffic(4).rows(3000)
-	r := open(t, madeWithin(t, 1, rows, limits{500, groupBytes}))
+	rows := newTraffic(4).rows(900)
+	r := open(t, madeWithin(t, 1, rows, limits{150, groupBytes}))
 	readAtOnce(t, r)
 	// The same when there is room for almost nothing: every row group is let go of at once.
-	r = open(t, madeWithin(t, 1, rows, limits{500, groupBytes}))
+	r = open(t, madeWithin(t, 1, rows, limits{150, groupBytes}))
 	r.most = 1
 	readAtOnce(t, r)
 	checkSame(t, r, 1, rows)

@@ -45,7 +45,8 @@ func (v *verifier) active(ctx context.Context, records []*proof.Record, jobs []*
 	next, chain, known := follow(records, jobs)
 	known = known && v.whole
 	u.last = next - 1
-	files, err := log.WalkActive(ctx, filepath.Join(v.options.Dir, "log"), u.event)
+	v.sealed = u.last
+	files, err := log.WalkActive(ctx, filepath.Join(v.options.Dir, "log"), v.options.Keys, u.event)
 	if err != nil {
 		return err
 	}
@@ -147,7 +148,7 @@ func (u *unsealed) event(seq uint64, canonical []byte, leaf [32]byte) error {
 	}
 	e.Seq = seq
 	u.opened.add(e)
-	u.v.pruners = appendPruner(u.v.pruners, e)
+	u.v.unsigned.read(e)
 	return nil
 }
 

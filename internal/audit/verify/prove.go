@@ -11,8 +11,10 @@ import (
 	"os"
 
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/log"
 	"bulwark.dev/bulwark/internal/audit/proof"
 	"bulwark.dev/bulwark/internal/audit/segment"
+	"bulwark.dev/bulwark/internal/audit/vault"
 )
 
 // ProofFormat names the form of a Proof's JSON.
@@ -61,16 +63,16 @@ func (h *Hash) UnmarshalText(text []byte) error {
 var ErrNotSealed = errors.New("it is not sealed yet")
 
 // Prove makes the proof of an event, and verifies it with the key beside the log before
-// it gives it away.
-func Prove(ctx context.Context, dir string, seq uint64) (Proof, error) {
-	p, err := prove(ctx, dir, seq)
+// it gives it away. The keys decrypt a trail that is encrypted; the proof is not.
+func Prove(ctx context.Context, dir string, seq uint64, keys vault.Keys) (Proof, error) {
+	p, err := prove(ctx, dir, seq, keys)
 	if err != nil {
 		return Proof{}, fmt.Errorf("prove event %d: %w", seq, err)
 	}
 	return p, nil
 }
 
-func prove(ctx context.Context, dir string, seq uint64) (Proof, error) {
+func prove(ctx context.Context, dir string, seq uint64, keys vault.Keys) (Proof, error) {
 	text, err := os.ReadFile(proof.VerifierPath(dir))
 	if err != nil {
 		return Proof{}, fmt.Errorf("read the log's public key: %w", err)
@@ -101,25 +103,21 @@ func prove(ctx context.Context, dir string, seq uint64) (Proof, error) {
 		return Proof{}, err
 	}
 	p.RecordPath = toHashes(recordPath)
-	if err := p.event(ctx, dir, record); err != nil {
+	if err := p.event(ctx, dir, record, keys); err != nil {
 		return Proof{}, err
 	}
 	return p, CheckProof(p, string(text))
 }
 
 // event reads the event and its path from the segment's file.
-func (p *Proof) event(ctx context.Context, dir string, record proof.Record) error {
+func (p *Proof) event(ctx context.Context, dir string, record proof.Record, keys vault.Keys) error {
 	path := segmentFile(dir, record.First, record.Last)
-	file, err := os.Open(path) //nolint:gosec // in the data directory
+	file, err := log.OpenSealed(log.SegmentFile{First: record.First, Last: record.Last, Path: path}, keys)
 	if err != nil {
 		return err
 	}
 	defer file.Close() //nolint:errcheck // only read
-	info, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	r, err := segment.Open(file, info.Size())
+	r, err := segment.Open(file, file.Size)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}

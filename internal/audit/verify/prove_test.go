@@ -12,6 +12,7 @@ import (
 	"bulwark.dev/bulwark/internal/audit"
 	"bulwark.dev/bulwark/internal/audit/proof"
 	"bulwark.dev/bulwark/internal/audit/segment"
+	"bulwark.dev/bulwark/internal/audit/vault"
 	"bulwark.dev/bulwark/internal/audit/verify"
 )
 
@@ -25,7 +26,7 @@ func TestProve(t *testing.T) {
 	w.close()
 	key := w.ledger.Verifier()
 	for _, seq := range []uint64{1, 256, 257, 300, 301, 556, 557, 900} {
-		p, err := verify.Prove(t.Context(), dir, seq)
+		p, err := verify.Prove(t.Context(), dir, seq, vault.Keys{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -47,10 +48,10 @@ func TestProve(t *testing.T) {
 			t.Errorf("event %d is %s, %v", seq, p.Event, err)
 		}
 	}
-	if _, err := verify.Prove(t.Context(), dir, 901); !errors.Is(err, verify.ErrNotSealed) {
+	if _, err := verify.Prove(t.Context(), dir, 901, vault.Keys{}); !errors.Is(err, verify.ErrNotSealed) {
 		t.Errorf("an event that is not sealed: %v", err)
 	}
-	if _, err := verify.Prove(t.Context(), dir, 0); err == nil {
+	if _, err := verify.Prove(t.Context(), dir, 0, vault.Keys{}); err == nil {
 		t.Error("event 0 was proven")
 	}
 
@@ -59,15 +60,15 @@ func TestProve(t *testing.T) {
 		rows[0].Event, rows[0].Pruned = nil, true
 		return rows
 	})
-	p, err := verify.Prove(t.Context(), dir, 301)
+	p, err := verify.Prove(t.Context(), dir, 301, vault.Keys{})
 	if err != nil || p.Event != "" || p.Leaf == nil {
 		t.Errorf("a pruned event: %+v, %v", p, err)
 	}
-	if _, err := verify.Prove(t.Context(), dir, 302); err != nil {
+	if _, err := verify.Prove(t.Context(), dir, 302, vault.Keys{}); err != nil {
 		t.Errorf("an event beside a pruned one: %v", err)
 	}
 	rewrite(t, path, 301, changeAt(1))
-	if p, err := verify.Prove(t.Context(), dir, 302); err == nil {
+	if p, err := verify.Prove(t.Context(), dir, 302, vault.Keys{}); err == nil {
 		t.Errorf("a changed event was proven: %+v", p)
 	}
 }
@@ -83,15 +84,15 @@ func TestCheckProofRefuses(t *testing.T) {
 	o := openWriter(t, other, "", nil)
 	o.seal(300)
 	o.close()
-	good, err := verify.Prove(t.Context(), dir, 7)
+	good, err := verify.Prove(t.Context(), dir, 7, vault.Keys{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := verify.Prove(t.Context(), dir, 301)
+	second, err := verify.Prove(t.Context(), dir, 301, vault.Keys{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	theirs, err := verify.Prove(t.Context(), other, 7)
+	theirs, err := verify.Prove(t.Context(), other, 7, vault.Keys{})
 	if err != nil {
 		t.Fatal(err)
 	}

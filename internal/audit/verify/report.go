@@ -33,6 +33,7 @@ const (
 	KindEventReordered Kind = "event-reordered" // events changed places
 	KindEventMoved     Kind = "event-moved"     // events went from one segment into another
 	KindPruned         Kind = "pruned"          // events were taken away, and nothing in the log says who did it
+	KindHold           Kind = "held"            // events were taken away that a hold kept
 
 	KindActive  Kind = "active"  // what is not sealed yet is damaged or does not follow
 	KindOpening Kind = "opening" // an opening is not of its commitment

@@ -11,19 +11,17 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/log"
 	"bulwark.dev/bulwark/internal/audit/proof"
 	"bulwark.dev/bulwark/internal/audit/segment"
+	"bulwark.dev/bulwark/internal/audit/vault"
 )
 
 // maxHeld is how many segments that are not as sealed are held in memory to be compared
 // with each other.
 const maxHeld = 64
-
-// verbPrune is the verb of the system events that tell who pruned what.
-const verbPrune = "prune"
 
 // sealedFile is a segment's file, by its name.
 type sealedFile struct {
@@ -164,17 +162,17 @@ func (v *verifier) read(ctx context.Context, j *job) error {
 	if j.record != nil {
 		at.Segment = j.record.Number
 	}
-	file, err := os.Open(j.file.path)
+	file, err := log.OpenSealed(log.SegmentFile{First: j.file.first, Last: j.file.last, Path: j.file.path}, v.options.Keys)
+	if errors.Is(err, vault.ErrNoKey) {
+		v.find(KindUnreadable, at, "cannot be decrypted: %v (if there never was such a key, the file was changed)", err)
+		return nil
+	}
 	if err != nil {
 		v.find(KindUnreadable, at, "cannot be opened: %v", err)
 		return nil
 	}
 	defer file.Close() //nolint:errcheck // only read
-	info, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	r, err := segment.Open(file, info.Size())
+	r, err := segment.Open(file, file.Size)
 	if err != nil {
 		v.find(KindUnreadable, at, "cannot be read: %v", err)
 		return nil
@@ -196,22 +194,16 @@ func (v *verifier) read(ctx context.Context, j *job) error {
 	v.report.Events += uint64(len(j.leaves))
 	v.report.Pruned += rows.pruned
 	v.report.Last = max(v.report.Last, j.last)
-	v.pruned = append(v.pruned, rows.prunedIn...)
-	v.pruners = append(v.pruners, rows.pruners...)
+	v.gone.AddAll(&rows.gone)
+	v.told.add(&rows.told)
 	return nil
 }
 
 // seen is what the rows of a segment tell besides their hashes.
 type seen struct {
-	pruned   uint64
-	prunedIn []Place
-	pruners  []pruner
-}
-
-// pruner is what a system event says of a pruning.
-type pruner struct {
-	seq  uint64
-	text string
+	pruned uint64
+	gone   log.Numbers // the pruned rows
+	told   told        // only of a segment that is what was sealed
 }
 
 // rows reads all rows of a segment.
@@ -232,31 +224,32 @@ func (v *verifier) rows(ctx context.Context, r *segment.Reader, j *job) (seen, e
 	}
 	j.root = tree.Root()
 	wrong := j.record == nil || j.root != j.record.Root
+	sealed := !wrong && j.first == j.record.First && j.last == j.record.Last
 	events := 0
 	for kind, n := range r.Meta().Kinds {
 		events += n
 		wrong = wrong || kind == audit.KindSystem // some of them may tell who pruned
 	}
-	if events < r.Len() {
-		s.prunedIn = append(s.prunedIn, Place{File: v.name(j.file.path), First: j.first, Last: j.last})
-	}
 	if !wrong && events == r.Len() && v.options.Openings == nil {
 		return s, nil
 	}
-	return s, v.again(ctx, r, j, &s)
+	return s, v.again(ctx, r, j, &s, sealed)
 }
 
 // again reads the rows of a segment for what is asked of some segments only.
-func (v *verifier) again(ctx context.Context, r *segment.Reader, j *job, s *seen) error {
+func (v *verifier) again(ctx context.Context, r *segment.Reader, j *job, s *seen, sealed bool) error {
 	commitments := newCommitments(v.options.Openings != nil)
 	j.tags = make([][tagSize]byte, 0, r.Len())
-	err := r.Rows(ctx, 0, r.Len(), func(_ int, row segment.Row) error {
+	err := r.Rows(ctx, 0, r.Len(), func(i int, row segment.Row) error {
 		j.tags = append(j.tags, row.Tag)
 		if row.Pruned {
 			s.pruned++
+			s.gone.Add(j.first + uint64(i)) //nolint:gosec // an index
 			return nil
 		}
-		s.pruners = appendPruner(s.pruners, row.Event)
+		if sealed {
+			s.told.read(row.Event)
+		}
 		commitments.add(row.Event)
 		return nil
 	})
@@ -264,18 +257,6 @@ func (v *verifier) again(ctx context.Context, r *segment.Reader, j *job, s *seen
 		return err
 	}
 	return v.openings(ctx, commitments, j.first, j.last)
-}
-
-// appendPruner keeps what a system event says of a pruning.
-func appendPruner(list []pruner, e *audit.Event) []pruner {
-	if e.Kind != audit.KindSystem || e.Verb != verbPrune {
-		return list
-	}
-	text := e.Time().Format(time.RFC3339)
-	if who := e.Actor().Username; who != "" {
-		text += " by " + who
-	}
-	return append(list, pruner{e.Seq, fmt.Sprintf("says that events were pruned, %s: %s", text, e.Status.Message)})
 }
 
 // relate looks at the segments together: whether what is missing in one is in
@@ -333,24 +314,6 @@ func (v *verifier) stranger(j *job, same *proof.Record, lastSealed uint64) {
 		v.find(KindExtra, at, "has events after the last one in the ledger, %d: nobody signed them, or the ledger was put back", lastSealed)
 	default:
 		v.find(KindExtra, at, "is no segment that the ledger knows")
-	}
-}
-
-// tellPruned says what retention took away, and who says so in the log.
-func (v *verifier) tellPruned() {
-	if v.report.Pruned == 0 {
-		return
-	}
-	slices.SortFunc(v.pruners, func(a, b pruner) int { return int(a.seq) - int(b.seq) }) //nolint:gosec // numbers of events in one log
-	for _, at := range v.pruned {
-		if len(v.pruners) == 0 {
-			v.find(KindPruned, at, "has pruned events, and no event of the log says who took them away")
-			continue
-		}
-		v.note(KindPruned, at, "has pruned events: only their hashes are left")
-	}
-	for _, p := range v.pruners {
-		v.note(KindPruned, Place{First: p.seq}, "%s", p.text)
 	}
 }
 

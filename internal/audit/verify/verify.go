@@ -26,7 +26,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/log"
 	"bulwark.dev/bulwark/internal/audit/proof"
+	"bulwark.dev/bulwark/internal/audit/vault"
 )
 
 // Options say what to verify, and with what.
@@ -42,6 +44,9 @@ type Options struct {
 	// Openings, if set, gives the openings of events' commitments to be compared; those of
 	// an event come once. It is asked for the segments' events and for those not sealed yet.
 	Openings func(ctx context.Context, first, last uint64, fn func(seq uint64, openings []audit.Opening) error) error
+	// Keys decrypt an encrypted trail. Where none of those that are given is one that it
+	// needs, Verify cannot look; a file that needs another one is a finding.
+	Keys vault.Keys
 	// Workers is how many segments are read at once; 0 is as many as there are processors.
 	Workers int
 }
@@ -54,10 +59,14 @@ type verifier struct {
 	// whole says that the ledger has as many records as its checkpoint says.
 	whole bool
 
-	mu      sync.Mutex
-	report  Report
-	pruned  []Place  // the segments that have pruned events
-	pruners []pruner // the events that say who pruned
+	mu     sync.Mutex
+	report Report
+	// gone are the events that were taken away; told is what sealed events say of that, and
+	// unsigned what others do.
+	gone           log.Numbers
+	told, unsigned told
+	// sealed is the last event that is sealed, as far as it is known.
+	sealed uint64
 }
 
 // Verify reads all of the log. Its error says that it could not look; what it saw is in
@@ -79,6 +88,9 @@ func Verify(ctx context.Context, options Options) (Report, error) {
 	}
 	if options.Workers <= 0 {
 		options.Workers = runtime.GOMAXPROCS(0)
+	}
+	if err := someKey(options); err != nil {
+		return Report{}, fmt.Errorf("verify %s: %w", options.Dir, err)
 	}
 	v := &verifier{options: options, key: key}
 	v.report.Findings, v.report.Notes = []Finding{}, []Finding{}
@@ -112,8 +124,27 @@ func (v *verifier) run(ctx context.Context) error {
 	if err := v.active(ctx, records, jobs); err != nil {
 		return err
 	}
-	v.tellPruned()
-	return nil
+	return v.tellPruned(ctx, jobs)
+}
+
+// someKey is an error if the trail has encrypted files, and none of the keys that were
+// given is one of theirs: then nothing can be said, and somebody forgot to give a key.
+func someKey(options Options) error {
+	dir := filepath.Join(options.Dir, "log")
+	missing := log.MissingKeys(dir, options.Keys)
+	if !errors.Is(missing, vault.ErrNoKey) {
+		return missing
+	}
+	files, err := log.StoredFiles(dir)
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		if file.Encrypted && options.Keys.Has(file.Key) {
+			return nil // whose head names a key that never was is told by file
+		}
+	}
+	return missing
 }
 
 // find adds a finding.

@@ -5,10 +5,12 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -333,34 +335,6 @@ func TestVerifyNeedsItsInput(t *testing.T) {
 	}
 }
 
-// TestVerifyPruned: retention takes events away and says so in the log.
-func TestVerifyPruned(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	w := openWriter(t, dir, "", nil)
-	w.seal(300)
-	e := someEvent(301, "")
-	e.Kind, e.Verb, e.User.Username, e.Status.Message = audit.KindSystem, "prune", "alice", "older than 90 days"
-	if _, err := w.log.Append(t.Context(), []audit.Entry{{Event: e}}); err != nil {
-		t.Fatal(err)
-	}
-	path := sealedPath(dir, 1, 300)
-	rewrite(t, path, 1, func(rows []segment.Row) []segment.Row {
-		for i := range 100 {
-			rows[i].Event, rows[i].Pruned = nil, true
-		}
-		return rows
-	})
-	for _, when := range []string{"not sealed", "sealed"} {
-		r := check(t, verify.Options{Dir: dir, Key: w.ledger.Verifier()})
-		if !r.OK() || r.Pruned != 100 || len(r.Notes) != 2 || !strings.Contains(show(t, r), "by alice: older than 90 days") {
-			t.Errorf("what says so is %s:\n%s", when, show(t, r))
-		}
-		w.seal(1)
-	}
-	w.close()
-}
-
 // TestVerifyOpenings: openings that do not open their commitments are named, and
 // destroyed ones are nothing to wonder about.
 func TestVerifyOpenings(t *testing.T) {
@@ -414,4 +388,69 @@ func TestVerifyOpenings(t *testing.T) {
 		t.Error(show(t, r))
 	}
 	w.close()
+}
+
+// TestVerifyOpeningsOfNothing: openings are looked at also where no event committed to
+// anything, and a commitment that nothing can open is named.
+func TestVerifyOpeningsOfNothing(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name       string
+		commitment string // of event 1
+		read       func(seq uint64) ([]audit.Opening, error)
+		want       []string
+	}{
+		{"none", "", func(uint64) ([]audit.Opening, error) { return nil, nil }, nil},
+		{"unreadable", "", func(uint64) ([]audit.Opening, error) { return nil, errors.New("damaged") }, []string{"the openings cannot be read: damaged"}},
+		{"a salt for nothing", "", func(seq uint64) ([]audit.Opening, error) {
+			if seq != 2 {
+				return nil, nil
+			}
+			return []audit.Opening{{Path: "a"}}, nil
+		}, []string{`there is a salt for "a", and the event committed to nothing there`}},
+		{"a value for nothing", "", func(seq uint64) ([]audit.Opening, error) {
+			if seq != 1 {
+				return nil, nil
+			}
+			return []audit.Opening{{Path: "a", Value: []byte("1")}}, nil
+		}, []string{`there is an opening for "a", and the event committed to nothing there`}},
+		{"a commitment to nothing", "sha256:", func(uint64) ([]audit.Opening, error) { return nil, nil }, []string{`the commitment for "a" is none`}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			w := openWriter(t, dir, "", func(*log.Config) {})
+			e := someEvent(1, "")
+			if tt.commitment != "" {
+				e.Redactions = []audit.Redaction{{Path: "a", Commitment: tt.commitment}}
+			}
+			if _, err := w.log.Append(t.Context(), []audit.Entry{{Event: e}, {Event: someEvent(2, "")}}); err != nil {
+				t.Fatal(err)
+			}
+			w.seal(1)
+			r := check(t, verify.Options{
+				Dir: dir, Key: w.ledger.Verifier(),
+				Openings: func(_ context.Context, first, last uint64, fn func(uint64, []audit.Opening) error) error {
+					for seq := first; seq <= last; seq++ {
+						openings, err := tt.read(seq)
+						if err != nil {
+							return err
+						}
+						if err := fn(seq, openings); err != nil {
+							return err
+						}
+					}
+					return nil
+				},
+			})
+			var got []string
+			for _, f := range r.Findings {
+				got = append(got, f.Detail)
+			}
+			if !slices.EqualFunc(got, tt.want, strings.HasPrefix) {
+				t.Errorf("%q, want %q", got, tt.want)
+			}
+			w.close()
+		})
+	}
 }

@@ -16,7 +16,8 @@ import (
 	yaml "go.yaml.in/yaml/v3"
 )
 
-// Rule is one document: a rule with a Detection, a Correlation of rules, or a filter.
+// Rule is one document: a rule with a Detection, a Correlation of rules, a Behaviour, or a
+// filter.
 type Rule struct {
 	File string
 	Line int
@@ -32,6 +33,9 @@ type Rule struct {
 	LogSource   LogSource
 	Detection   *Detection
 	Correlation *Correlation
+	// Behaviour is what our own rules have instead of a detection; its key selection was
+	// read as Detection, in the same form.
+	Behaviour *yaml.Node
 	// Filter says that the document is a Sigma filter; its parts are not read.
 	Filter bool
 

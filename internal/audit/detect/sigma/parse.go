@@ -72,7 +72,7 @@ const (
 
 func (r *reader) rule(doc *yaml.Node) *Rule {
 	out := &Rule{File: r.file, Line: doc.Line, Attributes: map[string]*yaml.Node{}}
-	var detection, correlation, generate *yaml.Node
+	var detection, correlation, behaviour, generate *yaml.Node
 	each(doc, func(k, v *yaml.Node) {
 		switch k.Value {
 		case "title":
@@ -119,6 +119,8 @@ func (r *reader) rule(doc *yaml.Node) *Rule {
 			detection = v
 		case "correlation":
 			correlation = v
+		case "behaviour":
+			behaviour = v
 		case "filter":
 			out.Filter = true
 		case "generate":
@@ -131,7 +133,7 @@ func (r *reader) rule(doc *yaml.Node) *Rule {
 			out.Attributes[k.Value] = v
 		}
 	})
-	r.shape(doc, out, detection, correlation)
+	r.shape(doc, out, detection, correlation, behaviour)
 	switch {
 	case out.Filter:
 	case correlation != nil:
@@ -141,12 +143,17 @@ func (r *reader) rule(doc *yaml.Node) *Rule {
 		}
 	case detection != nil:
 		out.Detection = r.detection(detection)
+	case behaviour != nil && behaviour.Kind == yaml.MappingNode && get(behaviour, "selection") != nil:
+		out.Behaviour = behaviour
+		out.Detection = r.detection(get(behaviour, "selection"))
+	case behaviour != nil:
+		r.fail(behaviour, "behaviour: selection is missing: searches and a condition, as a detection has them")
 	}
 	return out
 }
 
 // shape checks what a document as a whole must have.
-func (r *reader) shape(doc *yaml.Node, out *Rule, detection, correlation *yaml.Node) {
+func (r *reader) shape(doc *yaml.Node, out *Rule, detection, correlation, behaviour *yaml.Node) {
 	if out.Title == "" {
 		r.fail(doc, "title: it is missing")
 	}
@@ -160,11 +167,13 @@ func (r *reader) shape(doc *yaml.Node, out *Rule, detection, correlation *yaml.N
 	}
 	switch {
 	case out.Filter:
-	case detection == nil && correlation == nil:
+	case behaviour != nil && (detection != nil || correlation != nil):
+		r.fail(behaviour, "rule %q has behaviour and something else: which events it looks at stands in behaviour.selection", out.Title)
+	case detection == nil && correlation == nil && behaviour == nil:
 		r.fail(doc, "rule %q has neither detection nor correlation", out.Title)
 	case detection != nil && correlation != nil:
 		r.fail(doc, "rule %q has both detection and correlation: write two documents", out.Title)
-	case detection != nil && get(doc, "logsource") == nil:
+	case (detection != nil || behaviour != nil) && get(doc, "logsource") == nil:
 		r.fail(doc, "rule %q has no logsource", out.Title)
 	}
 }
