@@ -29,7 +29,7 @@ func help(t *testing.T, args []string) (code int, out string) {
 	return code, b.String()
 }
 
-// commands gives the arguments of every container of the Deployments in texts.
+// commands gives the arguments of every container of the Deployments and StatefulSets in texts.
 func commands(t *testing.T, texts []string) [][]string {
 	t.Helper()
 	var out [][]string
@@ -38,7 +38,7 @@ func commands(t *testing.T, texts []string) [][]string {
 		if err := yaml.Unmarshal([]byte(text), &d); err != nil {
 			t.Fatal(err)
 		}
-		if d.Kind != "Deployment" {
+		if d.Kind != "Deployment" && d.Kind != "StatefulSet" { // what is looked at is the same
 			continue
 		}
 		for _, c := range d.Spec.Template.Spec.Containers {
@@ -65,6 +65,10 @@ func TestArguments(t *testing.T) {
 			"gateway.limits.bodyTimeout=500ms", "gateway.limits.requestTimeout=2h",
 			"gateway.tracing.otlpEndpoint=http://collector:4318", "gateway.events.record=refused",
 		},
+		{
+			"audit.enabled=true", "audit.certificateSecret=trail", "audit.tokenSecret=tokens", "audit.apiServers={apiserver}", "audit.required=false",
+			"admission.enabled=true", "admission.certificateSecret=webhook",
+		},
 	} {
 		r, err := chart.Render(chart.Options{Dir: dir, Release: "bulwark", Namespace: "n", KubeVersion: "v1.36.3", Set: set})
 		if err != nil {
@@ -86,8 +90,8 @@ func TestArguments(t *testing.T) {
 		texts = append(texts, strings.Split("\n"+string(text), "\n---\n")...)
 	}
 	all := commands(t, texts)
-	if len(all) != 8 {
-		t.Fatalf("%d containers, want 6 of the chart and 2 of the example", len(all))
+	if len(all) != 12 {
+		t.Fatalf("%d containers, want 10 of the chart and 2 of the example", len(all))
 	}
 	for _, args := range all {
 		if code, out := help(t, args); code != 0 || !strings.Contains(out, "Usage:\n  bulwark "+args[0]+" "+args[1]) {

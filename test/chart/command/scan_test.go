@@ -97,6 +97,11 @@ func TestOwnChartScansClean(t *testing.T) {
 			[]string{"controller", "provision", "namespace", "admission"},
 		},
 	}
+	cases["with the trail"] = struct{ set, exceptions []string }{
+		append(slices.Clip(webhook), "admission.caBundle=YQ==", "audit.enabled=true", "audit.certificateSecret=trail", "audit.tokenSecret=tokens",
+			"audit.apiServers={apiserver}", "networkPolicy.audit.senders[0].ipBlock.cidr=10.0.0.1/32"),
+		[]string{"controller", "provision", "namespace", "admission"},
+	}
 	excepted := 0
 	for name, c := range cases {
 		for _, f := range scan(t, c.set, c.exceptions) {

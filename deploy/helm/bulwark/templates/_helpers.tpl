@@ -96,3 +96,68 @@ imagePullSecrets:
 - --log-level={{ .Values.log.level }}
 {{- end }}
 {{- end -}}
+
+{{- define "bulwark.auditCertificate" -}}
+{{ required "audit.certificateSecret: name a Secret of type kubernetes.io/tls for bulwark-audit, with its authority as ca.crt" .Values.audit.certificateSecret }}
+{{- end -}}
+
+{{- define "bulwark.auditTokens" -}}
+{{ required "audit.tokenSecret: name a Secret with a token for each sender" .Values.audit.tokenSecret }}
+{{- end -}}
+
+{{- /* Who sends to the trail: Bulwark's own parts and API servers. */ -}}
+{{- define "bulwark.auditSenders" -}}
+{{- $own := list "gateway" "controller" -}}
+{{- if .Values.admission.enabled }}{{ $own = append $own "admission" }}{{ end -}}
+{{- range .Values.audit.apiServers }}
+{{- if has . (list "gateway" "controller" "admission") }}{{ fail (printf "audit.apiServers: %q is the name of a part of Bulwark" .) }}{{ end -}}
+{{- end -}}
+{{- concat $own .Values.audit.apiServers | toYaml -}}
+{{- end -}}
+
+{{- /* How a part sends its events to the trail: (list . "gateway" megabytes). The spool
+goes with the pod: it carries over restarts of the container. */ -}}
+{{- define "bulwark.auditFlags" -}}
+- --audit-url=https://bulwark-audit.{{ (index . 0).Release.Namespace }}.svc:9443/audit/v1/{{ index . 1 }}
+- --audit-ca-file=/etc/bulwark/audit/ca.crt
+- --audit-token-file=/etc/bulwark/audit/token
+- --audit-spool=/var/spool/bulwark
+- --audit-spool-bytes={{ mul (index . 2) 1048576 }}
+{{- end -}}
+
+{{- define "bulwark.auditMounts" -}}
+- {name: audit, mountPath: /etc/bulwark/audit, readOnly: true}
+- {name: spool, mountPath: /var/spool/bulwark}
+{{- end -}}
+
+{{- /* The part's own token, and whom to trust: never the trail's key. */ -}}
+{{- define "bulwark.auditVolumes" -}}
+- name: audit
+  projected:
+    defaultMode: 288 # 0440: the group is fsGroup
+    sources:
+    - secret:
+        name: {{ include "bulwark.auditTokens" (index . 0) }}
+        items: [{key: {{ index . 1 }}, path: token}]
+    - secret:
+        name: {{ include "bulwark.auditCertificate" (index . 0) }}
+        items: [{key: ca.crt, path: ca.crt}]
+- name: spool
+  emptyDir: {sizeLimit: {{ add (index . 2) 4 }}Mi}
+{{- end -}}
+
+{{- /* What a part needs to reach the trail: its pods, and names. */ -}}
+{{- define "bulwark.auditEgress" -}}
+- ports:
+  - {protocol: TCP, port: 9443}
+  to:
+  - podSelector:
+      matchLabels:
+        {{- include "bulwark.selector" (list . "audit") | nindent 8 }}
+{{- end -}}
+
+{{- define "bulwark.names" -}}
+- ports:
+  - {protocol: UDP, port: 53}
+  - {protocol: TCP, port: 53}
+{{- end -}}
