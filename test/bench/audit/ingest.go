@@ -57,11 +57,12 @@ func (r *results) ingest(ctx context.Context, opt *options, dir, data string, lo
 	}
 	defer func() { _ = cmd.Process.Kill() }()
 	r.steadyAt = opt.steady
-	calm := min(opt.events/10, 20*opt.steady)
+	calm := opt.calm
 	if r.steady, err = send(ctx, opt, client, calm, opt.steady); err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintf(log, "steady: %d events at %d/s, acknowledged in %v (p99)\n", calm, opt.steady, at(r.steady, 99))
+	_, _ = fmt.Fprintf(log, "steady: %d events at %d/s, acknowledged in %v (p50), %v (p99), %v (p99.9), %v at most\n", calm, opt.steady,
+		at(r.steady, 50), at(r.steady, 99), at(r.steady, 99.9), at(r.steady, 100))
 	before, begin := processor(cmd.Process.Pid), time.Now()
 	if r.fast, err = send(ctx, opt, client, opt.events-calm, 0); err != nil {
 		return err
@@ -94,16 +95,14 @@ func send(ctx context.Context, opt *options, client *http.Client, n, rate int) (
 	var all []time.Duration
 	var failed error
 	var next atomic.Int64
-	batches, begin := int64((n+opt.batch-1)/opt.batch), time.Now()
 	var wg sync.WaitGroup
+	// Bodies are made before the clock starts: the half second that it takes is not one
+	// in which batches are late.
+	bodies := opt.bodies()
+	batches, begin := int64((n+opt.batch-1)/opt.batch), time.Now()
 	for s := range opt.senders {
 		wg.Go(func() {
-			// A few bodies each, sent in turn: making them anew would cost more than taking them.
-			made := newTraffic(uint64(s), begin) // #nosec G115 -- a small number
-			bodies := make([][]byte, 64)
-			for i := range bodies {
-				bodies[i] = made.batch(opt.batch)
-			}
+			bodies := bodies[s]
 			var mine []time.Duration
 			for {
 				i := next.Add(1) - 1
@@ -134,6 +133,20 @@ func send(ctx context.Context, opt *options, client *http.Client, n, rate int) (
 	wg.Wait()
 	slices.Sort(all)
 	return all, failed
+}
+
+// bodies makes a few bodies for each sender, which are sent in turn: making them anew
+// would cost more than taking them.
+func (opt *options) bodies() [][][]byte {
+	all := make([][][]byte, opt.senders)
+	for s := range all {
+		made := newTraffic(uint64(s), time.Now()) // #nosec G115 -- a small number
+		all[s] = make([][]byte, 64)
+		for i := range all[s] {
+			all[s][i] = made.batch(opt.batch)
+		}
+	}
+	return all
 }
 
 // renew gives every event of a body an audit id that was not there before, and the
@@ -296,9 +309,9 @@ func size(dir string) (int64, error) {
 }
 
 // at gives a percentile of sorted times.
-func at(sorted []time.Duration, percent int) time.Duration {
+func at(sorted []time.Duration, percent float64) time.Duration {
 	if len(sorted) == 0 {
 		return 0
 	}
-	return sorted[min(len(sorted)-1, len(sorted)*percent/100)]
+	return sorted[min(len(sorted)-1, int(float64(len(sorted))*percent/100))]
 }

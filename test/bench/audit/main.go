@@ -30,6 +30,7 @@ type options struct {
 	senders int
 	batch   int
 	steady  int
+	calm    int
 	bulwark string
 	docs    string
 	check   bool
@@ -53,12 +54,19 @@ func parse(args []string) (options, error) {
 	fs.IntVar(&opt.senders, "senders", 6, "how many connections send at the same time: three API servers keep about two each busy")
 	fs.IntVar(&opt.batch, "batch", 400, "events in one request: what an API server sends by default")
 	fs.IntVar(&opt.steady, "steady", 20_000, "events a second of the part that measures acknowledgements")
+	fs.IntVar(&opt.calm, "calm", 0, "how many of the events are of that part; default: a tenth, but no more than 20 seconds of them")
 	fs.StringVar(&opt.bulwark, "bulwark", "", "program to measure; default: it is built")
 	fs.StringVar(&opt.docs, "write-docs", "", "rewrite the results in this file")
 	fs.BoolVar(&opt.check, "check", true, "fail if a bar is missed")
 	fs.StringVar(&opt.keep, "data", "", "folder for the trail, which stays; default: a temporary one")
 	if err := fs.Parse(args); err != nil {
 		return opt, err
+	}
+	if opt.calm == 0 {
+		opt.calm = min(opt.events/10, 20*opt.steady)
+	}
+	if opt.calm < 0 || opt.calm >= opt.events {
+		return opt, errors.New("-calm must be less than -events")
 	}
 	if opt.events <= 0 || opt.senders <= 0 || opt.batch <= 0 || opt.steady <= 0 {
 		return opt, errors.New("-events, -senders, -batch and -steady must be more than 0")
