@@ -68,6 +68,8 @@ type exchange struct {
 	local bytesBody
 	// watch says that ctx may end before the exchange does.
 	watch bool
+	// last says that the connection is of a listener that is gone, and ends.
+	last bool
 
 	traceEnd func(int)
 	cause    error
@@ -80,7 +82,7 @@ func (s *Server) handle(ctx context.Context, e *exchange, p *peer, start time.Ti
 	e.x.Reset()
 	e.x.Req, e.x.Source, e.x.TLS, e.x.Now = &e.req, p.addr, p.tls, start
 	e.resp = message.Response{Header: e.resp.Header[:0]}
-	e.cause, e.traceEnd = nil, nil
+	e.cause, e.traceEnd, e.last = nil, nil, false
 	e.event = bulwark.Event{
 		Time: start, RequestID: s.requestID(), SourceIP: p.text, Method: e.req.Method, Scheme: e.req.Scheme,
 		Host: e.req.Host, Path: e.req.Path, Protocol: protocolName(e.req.Proto),
@@ -114,6 +116,7 @@ func (s *Server) decide(ctx context.Context, e *exchange, t *table, p *peer) (bu
 		e.event.Listener, e.x.ListenerPort = l.Name, l.Port
 	}
 	if m == nil {
+		e.last = l == nil && t.binds[p.bind] == nil
 		return d, nil
 	}
 	r := &t.rules[m.Rule]

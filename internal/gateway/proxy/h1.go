@@ -29,6 +29,7 @@ type h1conn struct {
 	raw  net.Conn // the socket
 	c    net.Conn // raw, or TLS on it
 	peer peer
+	key  string // of the bind that it came by
 
 	buf  []byte // buf[r:w] is read but not consumed
 	r, w int
@@ -47,7 +48,7 @@ type h1conn struct {
 // serveConn serves one client connection to its end.
 func (s *Server) serveConn(raw net.Conn, key string, secure *tls.Config) {
 	defer func() { _ = raw.Close() }()
-	c := &h1conn{srv: s, raw: raw, c: raw, buf: make([]byte, 4096)}
+	c := &h1conn{srv: s, raw: raw, c: raw, key: key, buf: make([]byte, 4096)}
 	// A fault that one request uncovers ends its connection, not the process.
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -156,6 +157,7 @@ func (c *h1conn) readHead(first bool) (int, error) {
 			case err != nil:
 				return 0, err
 			case first && end > 0 && c.peer.tls == nil && c.preface():
+				c.state.Store(connActive) // from here on HTTP/2 knows whether it is idle
 				return 0, errPreface
 			case end > lim.HeaderBytes || end == 0 && c.w-c.r > lim.HeaderBytes:
 				return 0, &message.ParseError{Status: 431, What: "request head too large"}
@@ -232,7 +234,7 @@ func (c *h1conn) writeBy(now time.Time, d time.Duration) {
 	_ = c.c.SetWriteDeadline(want)
 }
 
-// endIdle ends the connection if no request is on it. Shutdown calls it.
+// endIdle ends the connection if no request is on it. Who ends its listener calls it.
 func (c *h1conn) endIdle() {
 	if c.state.Load() == connIdle {
 		_ = c.raw.SetReadDeadline(time.Unix(1, 0))

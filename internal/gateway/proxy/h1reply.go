@@ -32,9 +32,10 @@ func (c *h1conn) reply(req *message.Request, resp *message.Response) (int64, err
 }
 
 // finishBody settles whether the connection can be kept: the request's body
-// must have been read, and the response's end must be told by its framing.
+// must have been read, the response's end must be told by its framing, and the
+// listener must be there.
 func (c *h1conn) finishBody(resp *message.Response, noBody, chunked bool) {
-	if !c.body.drained() || c.srv.draining.Load() || !noBody && resp.ContentLength < 0 && !chunked {
+	if !c.body.drained() || c.srv.draining.Load() || c.e.last || !noBody && resp.ContentLength < 0 && !chunked {
 		c.keep = false
 	}
 }

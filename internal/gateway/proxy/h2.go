@@ -154,7 +154,8 @@ func (s *Server) serveHTTP2(w http.ResponseWriter, r *http.Request) {
 		exchanges.Put(e)
 	}()
 	e.watch = true
-	out := &h2reply{w: w, srv: s}
+	e.last = false
+	out := &h2reply{w: w, srv: s, last: &e.last}
 	if err := e.req.FromHTTP2(r, p.scheme()); err != nil {
 		s.refuseStream(e, p, out, err)
 		return
@@ -198,6 +199,7 @@ type h2reply struct {
 	w      http.ResponseWriter
 	srv    *Server
 	broken bool
+	last   *bool // exchange.last
 	// received counts the bytes of the request's body.
 	received *int64
 }
@@ -261,6 +263,9 @@ func (o *h2reply) bytesIn() int64 {
 }
 
 func (o *h2reply) reply(req *message.Request, resp *message.Response) (int64, error) {
+	if *o.last {
+		o.w.Header().Set("Connection", "close") // which HTTP/2 says by GOAWAY
+	}
 	h := o.w.Header()
 	for i := range resp.Header {
 		f := &resp.Header[i]

@@ -133,10 +133,18 @@ func (s *Server) swap(next *table, opened []*bind) error {
 		s.binds[b.key] = b
 		s.wg.Go(func() { s.accept(b) })
 	}
+	gone := false
 	for key, b := range s.binds {
 		if next.binds[key] == nil {
 			_ = b.ln.Close()
 			delete(s.binds, key)
+			gone = true
+		}
+	}
+	for c := range s.conns {
+		// What is on its way is answered; who comes later is told that nobody is there.
+		if gone && next.binds[c.key] == nil {
+			c.endIdle()
 		}
 	}
 	for st := range s.streams {
