@@ -103,9 +103,12 @@ func (f *archiveFlags) run(ctx context.Context, env *Env) error {
 	if err != nil {
 		return err //nolint:wrapcheck // it says what it was doing
 	}
-	switch s.Records {
-	case 0:
-		_, _ = fmt.Fprintln(env.Stderr, "the checkpoint waits for a segment that is being sealed: run it again")
+	switch {
+	case s.Awaited > 0:
+		_, _ = fmt.Fprintf(env.Stderr, "the archive's checkpoint waits for %d segments that are being sealed: run it again; if it is the same then, they are gone\n", s.Awaited)
+		return errPrinted
+	case s.Records == 0:
+		_, _ = fmt.Fprintln(env.Stderr, "nothing of the trail is sealed yet")
 	default:
 		_, _ = fmt.Fprintf(env.Stderr, "the archive's checkpoint covers %d segments\n", s.Records)
 	}

@@ -22,6 +22,8 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 
 	"bulwark.dev/bulwark/internal/audit/proof"
@@ -62,6 +64,8 @@ type Archive struct {
 	store Store
 	// there are the objects that the store has; nil before it was asked.
 	there map[string]bool
+	// awaited is the size of the ledger that the segments of were not all there at the last run.
+	awaited uint64
 }
 
 // New is an archive in a store.
@@ -72,8 +76,9 @@ type Stats struct {
 	// Files were copied, with Bytes in all; Segments of them are segments.
 	Files, Segments int
 	Bytes           int64
-	// Records of the ledger are covered by the archive's checkpoint.
-	Records uint64
+	// Records of the ledger are covered by the archive's checkpoint; 0 where it was not
+	// written. Awaited is how many segments it waits for, in that case.
+	Records, Awaited uint64
 }
 
 // Keep copies what is new. It is what a keeper of checkpoints does.
@@ -115,13 +120,20 @@ func (a *Archive) copy(ctx context.Context, dir string) (Stats, error) {
 			return s, err
 		}
 	}
-	// A segment has its record before its name: its turn comes with the next run.
-	if sealed := a.sealed(); sealed < signed.Size {
-		if s.Segments > 0 || sealed+1 == signed.Size {
-			return s, nil
-		}
-		return s, fmt.Errorf("the ledger has %d segments, and neither the trail nor the archive has more than %d", signed.Size, sealed)
+	sealed, err := a.sealed()
+	if err != nil {
+		return s, err
 	}
+	if sealed < signed.Size {
+		// A segment has its record before its name: it comes with the next run, or it is gone.
+		before := a.awaited
+		a.awaited, s.Awaited = signed.Size, signed.Size-sealed
+		if before > sealed {
+			return s, fmt.Errorf("the ledger has %d segments, and neither the trail nor the archive has more than the first %d", signed.Size, sealed)
+		}
+		return s, nil
+	}
+	a.awaited = 0
 	if err := a.putText(ctx, checkpoint, signed.Raw); err != nil {
 		return s, err
 	}
@@ -264,15 +276,33 @@ func (a *Archive) putText(ctx context.Context, name string, text []byte) error {
 	return nil
 }
 
-// sealed counts the archive's segments.
-func (a *Archive) sealed() uint64 {
-	n := uint64(0)
+// sealed counts the archive's segments, and is an error where one in between is missing.
+func (a *Archive) sealed() (uint64, error) {
+	var names []string
 	for name := range a.there {
 		if rest, ok := strings.CutPrefix(name, sealedFolder+"/"); ok && sealedName.MatchString(rest) {
-			n++
+			names = append(names, rest)
 		}
 	}
-	return n
+	slices.Sort(names) // the numbers in them have one width
+	next := uint64(1)
+	for _, name := range names {
+		first, last, err := span(name)
+		if err != nil || first != next || last < first {
+			return 0, fmt.Errorf("neither the trail nor the archive has a segment that begins with event %d, and there is %s: it was taken away before it was archived", next, name)
+		}
+		next = last + 1
+	}
+	return uint64(len(names)), nil
+}
+
+// span reads the first and the last number of a segment's name.
+func span(name string) (first, last uint64, err error) {
+	from, rest, _ := strings.Cut(name, "-")
+	if first, err = strconv.ParseUint(from, 10, 64); err == nil {
+		last, err = strconv.ParseUint(strings.TrimSuffix(rest, ".parquet"), 10, 64)
+	}
+	return first, last, err
 }
 
 // Difference is an object that is not what the trail's file is.

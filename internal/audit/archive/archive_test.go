@@ -166,6 +166,34 @@ func TestATrailThatWentBackIsRefused(t *testing.T) {
 	}
 }
 
+// A segment that was taken away before it was archived is told, at whatever place it was,
+// and the checkpoint does not cover it.
+func TestASegmentThatIsGone(t *testing.T) {
+	for n := range 3 {
+		trail, to := archivetest.Sealed(t, 2, 1, 3), t.TempDir()
+		if err := os.Remove(filepath.Join(trail.Dir, trail.Segments(t)[n])); err != nil {
+			t.Fatal(err)
+		}
+		a, _ := open(t, to)
+		s, err := a.Copy(t.Context(), trail.Dir)
+		if last := n == 2; last != (err == nil) || last != (s.Awaited == 1) {
+			t.Errorf("segment %d, first run: %+v, %v", n+1, s, err)
+		}
+		if s, err = a.Copy(t.Context(), trail.Dir); err == nil || s.Records != 0 {
+			t.Errorf("segment %d, second run: %+v, %v", n+1, s, err)
+		}
+		if n == 2 { // more behind it does not hide it
+			trail.Seal(t, 1)
+			if s, err = a.Copy(t.Context(), trail.Dir); err == nil || s.Records != 0 {
+				t.Errorf("segment %d, with another behind it: %+v, %v", n+1, s, err)
+			}
+		}
+		if slices.Contains(names(t, to), "tlog/checkpoint") {
+			t.Errorf("segment %d: the archive has a checkpoint", n+1)
+		}
+	}
+}
+
 // broken fails at the nth change, before or after it is done.
 type broken struct {
 	archive.Store
