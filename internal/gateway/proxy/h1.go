@@ -35,8 +35,9 @@ type h1conn struct {
 	r, w int
 
 	state       atomic.Int32
-	deadline    time.Time // the read deadline in force
-	writeSet    time.Time // the write deadline in force
+	ended       atomic.Bool // its listener is gone, or the server goes: no more is waited for
+	deadline    time.Time   // the read deadline in force
+	writeSet    time.Time   // the write deadline in force
 	e           exchange
 	body        h1body
 	out         []byte
@@ -172,11 +173,13 @@ func (c *h1conn) readHead(first bool) (int, error) {
 		}
 		now := c.srv.cfg.Now()
 		if !started {
+			// The deadline first: endIdle puts another in its place. And then the
+			// state: either endIdle sees it, or what endIdle did is seen here.
+			c.readBy(now, lim.IdleTimeout)
 			c.state.Store(connIdle)
-			if c.srv.draining.Load() {
+			if c.ended.Load() {
 				return 0, errIdle
 			}
-			c.readBy(now, lim.IdleTimeout)
 		} else if !timed {
 			// One deadline for the whole head: a byte now and then does not
 			// extend it.
@@ -234,8 +237,10 @@ func (c *h1conn) writeBy(now time.Time, d time.Duration) {
 	_ = c.c.SetWriteDeadline(want)
 }
 
-// endIdle ends the connection if no request is on it. Who ends its listener calls it.
+// endIdle ends the connection as soon as no request is on it. Who ends its listener calls
+// it.
 func (c *h1conn) endIdle() {
+	c.ended.Store(true)
 	if c.state.Load() == connIdle {
 		_ = c.raw.SetReadDeadline(time.Unix(1, 0))
 	}
@@ -259,7 +264,7 @@ func (c *h1conn) one(end int) bool {
 		c.linger()
 		return false
 	}
-	return !c.srv.draining.Load() || c.w > c.r
+	return !c.ended.Load() || c.w > c.r
 }
 
 // refuseHead answers a request that could not even be parsed, and records it.

@@ -35,7 +35,7 @@ func (c *h1conn) reply(req *message.Request, resp *message.Response) (int64, err
 // must have been read, the response's end must be told by its framing, and the
 // listener must be there.
 func (c *h1conn) finishBody(resp *message.Response, noBody, chunked bool) {
-	if !c.body.drained() || c.srv.draining.Load() || c.e.last || !noBody && resp.ContentLength < 0 && !chunked {
+	if !c.body.drained() || c.ended.Load() || c.e.last || !noBody && resp.ContentLength < 0 && !chunked {
 		c.keep = false
 	}
 }

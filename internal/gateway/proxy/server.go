@@ -24,8 +24,7 @@ type Server struct {
 	h2      *http.Server
 	h2conns *handover
 
-	draining atomic.Bool
-	open     atomic.Int64 // client connections
+	open atomic.Int64 // client connections
 
 	applying sync.Mutex // held by Apply
 
@@ -230,7 +229,6 @@ func (s *Server) untrack(c *h1conn) {
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.done = true
-	s.draining.Store(true)
 	for key, b := range s.binds {
 		_ = b.ln.Close()
 		delete(s.binds, key)
