@@ -21,9 +21,11 @@ import (
 
 const trail = "bulwark-audit"
 
-// audited are values that turn the trail on, with the webhook.
+// audited are values that turn the trail on, with the webhook, and without the CRDs, which
+// take longest to render.
 func audited(set ...string) []string {
 	return append([]string{
+		"crds.install=false",
 		"audit.enabled=true", "audit.certificateSecret=trail-tls", "audit.tokenSecret=trail-tokens", "audit.apiServers={apiserver-0,apiserver-1}",
 		"admission.enabled=true", "admission.certificateSecret=webhook",
 	}, set...)
@@ -59,7 +61,7 @@ func TestAudit(t *testing.T) {
 			t.Errorf("%T is there without being asked for", o)
 		}
 	}
-	objects := decode(t, render(t, options(t, audited(`audit.extraArgs={--retain-days=30,--encryption-key-file=/secrets/key}`, "audit.extraSecret=more", "audit.clusterIP=10.96.0.99", "podMonitor.enabled=true")...)))
+	objects := decode(t, render(t, options(t, audited(`audit.extraArgs={--seal-age=30s,--client-name=aggregator}`, "audit.extraSecret=more", "audit.clusterIP=10.96.0.99", "podMonitor.enabled=true")...)))
 	set := named[*appsv1.StatefulSet](t, objects, trail)
 	all := pods(objects)
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
@@ -113,7 +115,7 @@ func TestAudit(t *testing.T) {
 	if diff := cmp.Diff(want, arguments(&set.Spec.Template, "token-file")); diff != "" {
 		t.Errorf("tokens (-want +got):\n%s", diff)
 	}
-	if got := arguments(&set.Spec.Template, "retain-days"); !slices.Equal(got, []string{"30"}) {
+	if got := arguments(&set.Spec.Template, "seal-age"); !slices.Equal(got, []string{"30s"}) {
 		t.Errorf("extraArgs are %v", set.Spec.Template.Spec.Containers[0].Args)
 	}
 	service := named[*corev1.Service](t, objects, trail)

@@ -2,6 +2,7 @@ package chart
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,9 +20,9 @@ type value struct {
 
 // values reads values.yaml: a key with a comment above it is a value; a key
 // without one holds others.
-func values(t *testing.T) []value {
+func values(t *testing.T, dir string) []value {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(chartDir, "values.yaml"))
+	text, err := os.ReadFile(filepath.Join(dir, "values.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,8 +52,8 @@ func values(t *testing.T) []value {
 		}
 	}
 	walk(doc.Content[0], "")
-	if len(out) < 50 {
-		t.Fatalf("%d values read; the walk is broken", len(out))
+	if least := map[string]int{chartDir: 50, witnessDir: 20}[dir]; least == 0 || len(out) < least {
+		t.Fatalf("%s: %d values read; the walk is broken", dir, len(out))
 	}
 	return out
 }
@@ -110,6 +111,7 @@ func other() map[string][]string {
 		"gateway.tracing.otlpEndpoint":                       {"gateway.tracing.otlpEndpoint=http://collector.observability.svc:4318"},
 		"gateway.tracing.sample":                             {"gateway.tracing.otlpEndpoint=http://collector:4318", "gateway.tracing.sample=0.5"},
 		"admission.enabled":                                  {"admission.certificateSecret=webhook", "admission.enabled=true"},
+		"gateway.apiServers":                                 {"networkPolicy.apiServer.cidrs[0]=10.0.0.1/32", "gateway.apiServers={default/kubernetes:443}"},
 		"audit.enabled":                                      {"audit.certificateSecret=trail", "audit.tokenSecret=tokens", "audit.enabled=true"},
 		"networkPolicy.audit.senders":                        append(audited(), "networkPolicy.audit.senders"+policy),
 		"networkPolicy.audit.extraEgress":                    append(audited(), "networkPolicy.audit.extraEgress[0].to"+policy),
@@ -149,13 +151,16 @@ func other() map[string][]string {
 	}
 	for path, set := range map[string]string{
 		"certificateSecret": "=other", "tokenSecret": "=other", "apiServers": "={one}", "required": "=false", "spoolMiB": "=10", "size": "=1Ti",
-		"storageClass": "=fast", "clusterIP": "=10.96.0.9", "extraArgs": "={--retain-days=3}", "extraSecret": "=more",
+		"storageClass": "=fast", "clusterIP": "=10.96.0.9", "extraArgs": "={--seal-age=3m}", "extraSecret": "=more", "silence": "=5m",
+		"expectServers": "={apiserver-0}", "serviceAccountAnnotations": ".team=edge", "retention": ".classes[0].name=all,audit.retention.classes[0].keep=3d",
+		"encryption.secret": "=keys", "alerts.severity": "=high",
 		"resources": ".requests.cpu=1", "goMemLimit": "=1GiB", "nodeSelector": ".pool=edge", "tolerations": "[0].operator=Exists",
 		"affinity":          ".podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey=kubernetes\\.io/hostname",
 		"priorityClassName": "=system-cluster-critical",
 	} {
 		out["audit."+path] = append(audited(), "audit."+path+set)
 	}
+	maps.Copy(out, otherOfTrail())
 	return out
 }
 
@@ -164,7 +169,7 @@ func other() map[string][]string {
 func TestEveryValueCounts(t *testing.T) {
 	fallback := render(t, options(t)).YAML()
 	changes, ran, bases := other(), 0, map[string]string{"": fallback}
-	for _, v := range values(t) {
+	for _, v := range values(t, chartDir) {
 		if v.path == "preflight" {
 			continue // TestPreflight: it needs a cluster
 		}
@@ -174,6 +179,9 @@ func TestEveryValueCounts(t *testing.T) {
 			continue
 		}
 		delete(changes, v.path)
+		if !strings.HasPrefix(v.path, "crds.") {
+			set = append([]string{"crds.install=false"}, set...) // they take longest to render
+		}
 		without := strings.Join(set[:len(set)-1], "\n")
 		base, rendered := bases[without]
 		if !rendered {
@@ -198,11 +206,18 @@ func TestEveryValueCounts(t *testing.T) {
 // The schema knows the values of values.yaml and no others, and every object in
 // it that is ours is closed.
 func TestSchemaIsClosed(t *testing.T) {
+	for _, dir := range []string{chartDir, witnessDir} {
+		schemaIsClosed(t, dir)
+	}
+}
+
+func schemaIsClosed(t *testing.T, dir string) {
+	t.Helper()
 	type schema struct {
 		Properties map[string]*schema `json:"properties"`
 		Additional any                `json:"additionalProperties"`
 	}
-	text, err := os.ReadFile(filepath.Join(chartDir, "values.schema.json"))
+	text, err := os.ReadFile(filepath.Join(dir, "values.schema.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +226,7 @@ func TestSchemaIsClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	known := map[string]bool{}
-	for _, v := range values(t) {
+	for _, v := range values(t, dir) {
 		known[v.path] = true
 	}
 	var walk func(s *schema, path string)
@@ -243,7 +258,14 @@ const (
 
 // README.md lists every value of values.yaml.
 func TestReadme(t *testing.T) {
-	path := filepath.Join(chartDir, "README.md")
+	for _, dir := range []string{chartDir, witnessDir} {
+		readme(t, dir)
+	}
+}
+
+func readme(t *testing.T, dir string) {
+	t.Helper()
+	path := filepath.Join(dir, "README.md")
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -255,7 +277,7 @@ func TestReadme(t *testing.T) {
 	}
 	var b strings.Builder
 	b.WriteString("| value | default | meaning |\n|---|---|---|\n")
-	for _, v := range values(t) {
+	for _, v := range values(t, dir) {
 		b.WriteString("| `" + v.path + "` | `" + v.fallback + "` | " + strings.ReplaceAll(v.meaning, "|", "\\|") + " |\n")
 	}
 	want := before + tableBegins + b.String() + tableEnds + after
@@ -291,7 +313,7 @@ func TestNotes(t *testing.T) {
 			t.Errorf("%v: %q in the notes should be %v:\n%s", c.set, c.want, !c.not, got)
 		}
 	}
-	if !slices.ContainsFunc(values(t), func(v value) bool { return v.path == "unprotected" && v.fallback == `"refuse"` }) {
+	if !slices.ContainsFunc(values(t, chartDir), func(v value) bool { return v.path == "unprotected" && v.fallback == `"refuse"` }) {
 		t.Error("the chart does not refuse by default")
 	}
 }

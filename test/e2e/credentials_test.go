@@ -126,9 +126,17 @@ func newAuthority(t *testing.T, name string) *authority {
 // issue makes a certificate, self-signed for an authority that has none yet.
 func (a *authority) issue(t *testing.T, template *x509.Certificate) tls.Certificate {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	c, err := a.sign(template)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return c
+}
+
+func (a *authority) sign(template *x509.Certificate) (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
 	}
 	template.SerialNumber = big.NewInt(time.Now().UnixNano())
 	if template.NotBefore.IsZero() {
@@ -143,13 +151,13 @@ func (a *authority) issue(t *testing.T, template *x509.Certificate) tls.Certific
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), by)
 	if err != nil {
-		t.Fatal(err)
+		return tls.Certificate{}, err
 	}
 	leaf, err := x509.ParseCertificate(der)
 	if err != nil {
-		t.Fatal(err)
+		return tls.Certificate{}, err
 	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
 }
 
 // issueExpired makes an authority of the same name that has expired.

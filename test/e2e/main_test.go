@@ -58,27 +58,45 @@ func prepare(dir string) ([]string, error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build Bulwark: %w\n%s", err, out)
 	}
-	render := exec.Command("go", "run", "./render", "-n", system, "-f", file)
-	render.Dir, render.Env = "../chart", append(os.Environ(), "CGO_ENABLED=0")
-	render.Stderr = os.Stderr
-	manifest, err := render.Output()
+	manifest, err := render("-n", system, "-f", file)
 	if err != nil {
-		return nil, fmt.Errorf("render chart: %w", err)
+		return nil, err
 	}
 	if err := os.WriteFile(manifestFile(dir), manifest, 0o600); err != nil {
+		return nil, err
+	}
+	flags, err := prepareTrail(dir, file)
+	if err != nil {
 		return nil, err
 	}
 	// Without WatchList, as in older versions of Kubernetes, kinds are listed
 	// before they are watched, so that both permissions are put to use. All other
 	// clusters of these tests have it.
-	return []string{"--audit-log", "--apiserver-arg=--feature-gates=WatchList=false", "--image", "bulwark.dev/bulwark=" + bin}, nil
+	return append(flags, "--audit-log", "--apiserver-arg=--feature-gates=WatchList=false", "--image", "bulwark.dev/bulwark="+bin), nil
+}
+
+// render gives the objects of a chart.
+func render(args ...string) ([]byte, error) {
+	cmd := exec.Command("go", append([]string{"run", "./render"}, args...)...)
+	cmd.Dir, cmd.Env = "../chart", append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Stderr = os.Stderr
+	manifest, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("render chart: %w", err)
+	}
+	return manifest, nil
 }
 
 func manifestFile(dir string) string { return filepath.Join(dir, "bulwark.yaml") }
 
 // bulwark gives a command of the program under test.
 func bulwark(ctx context.Context, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, filepath.Join(controltest.DataDir(), "bulwark"), args...)
+	return bulwarkIn(ctx, controltest.DataDir(), args...)
+}
+
+// bulwarkIn is bulwark where prepare has put it.
+func bulwarkIn(ctx context.Context, dir string, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, filepath.Join(dir, "bulwark"), args...)
 }
 
 // install is what a user does to get Bulwark, and the shop.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/tools/txtar"
 	appsv1 "k8s.io/api/apps/v1"
 	"sigs.k8s.io/yaml"
 
@@ -51,6 +52,20 @@ func commands(t *testing.T, texts []string) [][]string {
 	return out
 }
 
+// trailValues gives a file with the values that turn on all that a trail can do.
+func trailValues(t *testing.T) string {
+	t.Helper()
+	a, err := txtar.ParseFile("../testdata/trail.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "values.yaml")
+	if err := os.WriteFile(file, a.Files[0].Data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
 func TestArguments(t *testing.T) {
 	dir, err := chart.Find(".")
 	if err != nil {
@@ -78,6 +93,22 @@ func TestArguments(t *testing.T) {
 			texts = append(texts, m.Text)
 		}
 	}
+	r, err := chart.Render(chart.Options{Dir: dir, Release: "bulwark", Namespace: "n", KubeVersion: "v1.36.3", Values: []string{trailValues(t)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range r.Objects {
+		texts = append(texts, m.Text)
+	}
+	w, err := chart.Render(chart.Options{
+		Dir: dir + "-witness", Release: "w", Namespace: "n", KubeVersion: "v1.36.3", Set: []string{"logs[0]=a+0123abcd+AbCd=", "keySecret=k", "certificateSecret=c"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range w.Objects {
+		texts = append(texts, m.Text)
+	}
 	files, err := filepath.Glob(filepath.Join(dir, "..", "..", "..", "examples", "kubernetes", "*.yaml"))
 	if err != nil {
 		t.Fatal(err)
@@ -90,8 +121,8 @@ func TestArguments(t *testing.T) {
 		texts = append(texts, strings.Split("\n"+string(text), "\n---\n")...)
 	}
 	all := commands(t, texts)
-	if len(all) != 12 {
-		t.Fatalf("%d containers, want 10 of the chart and 2 of the example", len(all))
+	if len(all) != 16 {
+		t.Fatalf("%d containers, want 14 of the charts and 2 of the example", len(all))
 	}
 	for _, args := range all {
 		if code, out := help(t, args); code != 0 || !strings.Contains(out, "Usage:\n  bulwark "+args[0]+" "+args[1]) {

@@ -39,9 +39,19 @@ func scan(t *testing.T, set, exceptions []string) []found {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return scanOf(t, dir, 10, set, exceptions)
+}
+
+// scanOf is scan for any chart, which has so many objects at least.
+func scanOf(t *testing.T, dir string, least int, set, exceptions []string) []found {
+	t.Helper()
 	args := []string{"scan", dir, "-o", "json", "--fail-on", "never"}
 	for _, s := range set {
-		args = append(args, "--set", s)
+		flag := "--set"
+		if strings.HasSuffix(s, ".yaml") {
+			flag = "--values"
+		}
+		args = append(args, flag, s)
 	}
 	for _, e := range exceptions {
 		args = append(args, "--exceptions", filepath.Join(dir, "posture", e+".yaml"))
@@ -62,7 +72,7 @@ func scan(t *testing.T, set, exceptions []string) []found {
 	if err := json.Unmarshal(out.Bytes(), &doc); err != nil || code != 0 {
 		t.Fatalf("%v: exit code %d, %v\n%s", args, code, err, &errs)
 	}
-	if len(doc.Problems) > 0 || doc.Summary.Objects < 10 {
+	if len(doc.Problems) > 0 || doc.Summary.Objects < least {
 		t.Errorf("%v: %d objects, problems %s", set, doc.Summary.Objects, doc.Problems)
 	}
 	return doc.Findings
@@ -102,6 +112,9 @@ func TestOwnChartScansClean(t *testing.T) {
 			"audit.apiServers={apiserver}", "networkPolicy.audit.senders[0].ipBlock.cidr=10.0.0.1/32"),
 		[]string{"controller", "provision", "namespace", "admission"},
 	}
+	cases["with a trail that can do everything"] = struct{ set, exceptions []string }{
+		[]string{trailValues(t), digest}, []string{"controller", "provision", "namespace", "respond", "respond-quarantine", "respond-cordon"},
+	}
 	excepted := 0
 	for name, c := range cases {
 		for _, f := range scan(t, c.set, c.exceptions) {
@@ -118,6 +131,26 @@ func TestOwnChartScansClean(t *testing.T) {
 	}
 }
 
+// So does the witness's.
+func TestWitnessScansClean(t *testing.T) {
+	dir, err := chart.Find(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	excepted := 0
+	for _, f := range scanOf(t, dir+"-witness", 6, []string{"logs[0]=a+0123abcd+AbCd=", "keySecret=k", "certificateSecret=c"}, []string{"namespace"}) {
+		if grave(&f) {
+			t.Error(&f)
+		}
+		if f.Verdict == "excepted" {
+			excepted++
+		}
+	}
+	if excepted == 0 {
+		t.Error("nothing is excepted: the scan does not look")
+	}
+}
+
 // What somebody switches off in the values shows in the scan, in spite of the
 // exceptions.
 func TestOwnChartScanSeesUnsafeValues(t *testing.T) {
@@ -127,6 +160,7 @@ func TestOwnChartScanSeesUnsafeValues(t *testing.T) {
 		"namespace-without-ingress-policy": {"networkPolicy.enabled=false"},
 		"network-policy-egress-metadata":   {"networkPolicy.gateway.outside.except[0]=10.0.0.1/32", "networkPolicy.gateway.outside.ports={80,443}"},
 		"priority-system":                  {"gateway.priorityClassName=system-cluster-critical"},
+		"rbac-bind":                        {"audit.enabled=true", "audit.certificateSecret=a", "audit.tokenSecret=b", "audit.respond.enabled=true", "audit.respond.actions={remove-rolebinding}", "audit.respond.allowBind=true"},
 		"webhook-fails-open":               append(slices.Clip(webhook), "admission.failurePolicy=Ignore"),
 	} {
 		exceptions := shipped

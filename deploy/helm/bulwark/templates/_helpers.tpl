@@ -156,6 +156,25 @@ goes with the pod: it carries over restarts of the container. */ -}}
         {{- include "bulwark.selector" (list . "audit") | nindent 8 }}
 {{- end -}}
 
+{{- /* The API server, by the address that the kubelet gives: no names are asked. */ -}}
+{{- define "bulwark.apiServerEgress" -}}
+{{- with .Values.networkPolicy.apiServer -}}
+- ports:
+  {{- range .ports }}
+  - {protocol: TCP, port: {{ . }}}
+  {{- end }}
+  {{- with .cidrs }}
+  to:
+  {{- range . }}
+  - ipBlock: {cidr: {{ . | quote }}}
+  {{- end }}
+  {{- end }}
+{{- end -}}
+{{- end -}}
+
+{{- /* How the Audit-IDs begin that gateways give, and by which the trail knows them. */ -}}
+{{- define "bulwark.stamp" -}}bulwark-{{- end -}}
+
 {{- define "bulwark.names" -}}
 - ports:
   - {protocol: UDP, port: 53}
