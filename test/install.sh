@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs the distribution packages that the system tests and the benchmark
-# drive: nginx and HAProxy as peers, wrk and h2load as load generators. What is
-# there already stays as it is; when everything is there, nothing is run.
+# drive: nginx and HAProxy as peers, wrk and h2load as load generators, and the
+# C++ compiler that links DuckDB. What is there already stays as it is; when
+# everything is there, nothing is run.
 set -eu
 
 missing=""
@@ -12,6 +13,7 @@ need nginx nginx
 need haproxy haproxy
 need wrk wrk
 need h2load nghttp2-client
+need g++ g++
 
 if [ -z "$missing" ]; then
 	exit 0

@@ -39,13 +39,21 @@ type results struct {
 	rss      int64
 	bytes    int64
 	queries  []query
-	verify   spent
+	// peerVersion is DuckDB's; empty when it was not asked.
+	peerVersion string
+	verify      spent
 }
 
 type query struct {
 	name, text string
 	spent
-	lines int
+	// answer is our lines, as CSV.
+	answer []byte
+	// sql is the question for DuckDB, columns how many of its columns our lines have too, and
+	// peer what it cost there.
+	sql     string
+	columns int
+	peer    spent
 }
 
 // ingest sends the events, first at a steady pace, then as fast as they are taken,

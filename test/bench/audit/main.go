@@ -12,11 +12,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"bulwark.dev/bulwark/test/peers"
 )
 
 // The bars of the product's design.
@@ -35,6 +36,7 @@ type options struct {
 	docs    string
 	check   bool
 	keep    string
+	duckdb  bool
 }
 
 func main() {
@@ -57,6 +59,7 @@ func parse(args []string) (options, error) {
 	fs.IntVar(&opt.calm, "calm", 0, "how many of the events are of that part; default: a tenth, but no more than 20 seconds of them")
 	fs.StringVar(&opt.bulwark, "bulwark", "", "program to measure; default: it is built")
 	fs.StringVar(&opt.docs, "write-docs", "", "rewrite the results in this file")
+	fs.BoolVar(&opt.duckdb, "duckdb", true, "ask DuckDB the same of the same files; built at the first time")
 	fs.BoolVar(&opt.check, "check", true, "fail if a bar is missed")
 	fs.StringVar(&opt.keep, "data", "", "folder for the trail, which stays; default: a temporary one")
 	if err := fs.Parse(args); err != nil {
@@ -85,11 +88,8 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	if opt.bulwark == "" {
-		opt.bulwark = filepath.Join(dir, "bulwark")
-		build := exec.CommandContext(ctx, "go", "build", "-o", opt.bulwark, "bulwark.dev/bulwark/cmd/bulwark")
-		build.Dir, build.Env = "..", append(os.Environ(), "CGO_ENABLED=0")
-		if text, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("build bulwark: %w\n%s", err, text)
+		if opt.bulwark, err = peers.BuildBulwark(ctx, dir); err != nil {
+			return err
 		}
 	}
 	data := opt.keep
