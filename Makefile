@@ -58,7 +58,7 @@ test: peers ## run every test of every module, with the race detector, in random
 	exit $$rc
 
 .PHONY: e2e
-e2e: ## of test, only this: the shop, its policies, outages and permissions on a cluster (3.5 minutes)
+e2e: ## of test, only this: the shop, its policies, outages and permissions on a cluster (4 minutes)
 	cd test && CGO_ENABLED=1 go test -race -v -timeout 20m ./e2e
 
 .PHONY: conformance

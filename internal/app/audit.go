@@ -33,6 +33,8 @@ type trailFolder struct {
 	data string
 	// keyFiles have the keys that encrypt it.
 	keyFiles []string
+	// mixed says which files are plain although others are encrypted.
+	mixed error
 }
 
 func (f *trailFolder) add(fl *pflag.FlagSet) {

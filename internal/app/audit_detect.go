@@ -92,7 +92,7 @@ func (d *detections) run(ctx context.Context) error {
 func (d *detections) alert(ctx context.Context, a detect.Alert) {
 	d.alerts.WithLabelValues(a.Severity.String()).Inc()
 	d.log.LogAttrs(ctx, slog.LevelWarn, "alert", slog.String("rule", a.Rule), slog.String("severity", a.Severity.String()), slog.String("actor", a.Actor),
-		slog.String("summary", a.Summary), slog.Any("evidence", a.Evidence), slog.String("id", a.ID))
+		slog.String("summary", a.Summary), slog.String("evidence", a.EvidenceLine()), slog.String("id", a.ID))
 }
 
 // down tells that the detections do not run: the operator, the trail, and by the trail

@@ -16,6 +16,8 @@ import (
 
 	"bulwark.dev/bulwark/internal/audit/log"
 	"bulwark.dev/bulwark/internal/audit/search"
+	"bulwark.dev/bulwark/internal/audit/search/query"
+	"bulwark.dev/bulwark/internal/audit/search/results"
 )
 
 // exportFlags are the settings of an export.
@@ -58,14 +60,14 @@ func (f *exportFlags) run(ctx context.Context, env *Env, words []string) (err er
 	if f.format == "parquet" && (f.to == "" || strings.TrimSpace(strings.Join(words, "")) != "") {
 		return badUse(errors.New("-o parquet copies whole segments: it wants --to FOLDER and no QUERY"))
 	}
-	q, err := query(env, words)
+	q, err := readQuery(env, words)
 	if err != nil {
 		return err
 	}
 	if q.Groups() {
 		return badUse(errors.New("export writes events and does not count them: use bulwark audit search"))
 	}
-	v, err := f.view()
+	v, err := f.viewFor(env)
 	if err != nil {
 		return err
 	}
@@ -85,12 +87,12 @@ func (f *exportFlags) run(ctx context.Context, env *Env, words []string) (err er
 }
 
 // exportEvents writes everything that a query finds.
-func exportEvents(ctx context.Context, env *Env, v *log.View, q *search.Query, format string, to io.Writer) error {
+func exportEvents(ctx context.Context, env *Env, v *log.View, q *query.Query, format string, to io.Writer) error {
 	trail, err := search.Trail(v)
 	if err != nil {
 		return err //nolint:wrapcheck // it says what it was doing
 	}
-	out, err := search.NewOutput(to, format, search.Style{Location: time.UTC, Version: version()})
+	out, err := results.New(to, format, results.Style{Location: time.UTC, Version: version()})
 	if err != nil {
 		return badUse(err)
 	}

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,7 +16,8 @@ import (
 
 	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/internal/audit/forward"
-	"bulwark.dev/bulwark/internal/audit/ingest"
+	"bulwark.dev/bulwark/internal/audit/ingest/webhook"
+	"bulwark.dev/bulwark/internal/audit/vault"
 	"bulwark.dev/bulwark/internal/gateway/proxy"
 	"bulwark.dev/bulwark/internal/ops"
 )
@@ -26,6 +28,7 @@ type forwardFlags struct {
 	credentials forward.Credentials
 	spool       string
 	spoolBytes  int64
+	spoolKeys   []string
 	flush       time.Duration
 	// required is of gateways only: nobody else is asked before something happens.
 	required bool
@@ -39,14 +42,15 @@ func (f *forwardFlags) add(fl *pflag.FlagSet, spool string) {
 	fl.StringVar(&f.credentials.KeyFile, "audit-key-file", "", "its key")
 	fl.StringVar(&f.spool, "audit-spool", "", "folder for events that the trail has not acknowledged ("+spool+")")
 	fl.Int64Var(&f.spoolBytes, "audit-spool-bytes", 1<<30, "most bytes of that folder")
+	fl.StringArrayVar(&f.spoolKeys, "audit-spool-key-file", nil, "file with a key to encrypt that folder with, made by \"bulwark audit key new\": the first encrypts, all decrypt; may be repeated (default: it is not encrypted)")
 	fl.DurationVar(&f.flush, "audit-flush", 5*time.Second, "how long the trail may take for what is left, after everything else has stopped")
 }
 
 func (f *forwardFlags) check() error {
 	c := f.credentials
 	if f.url == "" {
-		if c != (forward.Credentials{}) || f.spool != "" {
-			return errors.New("--audit-ca-file, --audit-token-file, --audit-cert-file, --audit-key-file and --audit-spool go with --audit-url")
+		if c != (forward.Credentials{}) || f.spool != "" || len(f.spoolKeys) > 0 {
+			return errors.New("--audit-ca-file, --audit-token-file, --audit-cert-file, --audit-key-file, --audit-spool and --audit-spool-key-file go with --audit-url")
 		}
 		return nil
 	}
@@ -78,11 +82,15 @@ func (f *forwardFlags) start(env *Env, log *slog.Logger, part string, running *s
 		return forwarding{}, nil, badUse(errors.New("--audit-url: expected https://HOST:PORT[/audit/v1/NAME]"))
 	}
 	if target.Path == "" || target.Path == "/" {
-		target.Path = ingest.WebhookPath + "/" + part
+		target.Path = webhook.Path + "/" + part
+	}
+	keys, err := vault.ReadKeys(f.spoolKeys...)
+	if err != nil {
+		return forwarding{}, nil, badUse(fmt.Errorf("--audit-spool-key-file: %w", err))
 	}
 	sender, err := forward.New(forward.Config{
 		URL: target.String(), Credentials: f.credentials, Part: part, Instance: instance(), Dir: f.spool, SpoolBytes: f.spoolBytes,
-		Log: log, Now: env.Now, Random: env.Random,
+		Keys: keys, Salts: rand.Reader, Log: log, Now: env.Now, Random: env.Random,
 	})
 	if err != nil {
 		return forwarding{}, nil, badUse(fmt.Errorf("--audit-url: %w", err))

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"bulwark.dev/bulwark/internal/audit/log"
+	"bulwark.dev/bulwark/internal/audit/log/told"
 	"bulwark.dev/bulwark/internal/posture/output"
 )
 
@@ -47,7 +48,7 @@ Exit codes: 0; 1, it failed; 2, wrong usage, also when a hold of that name stand
 			if cmd.Flags().Changed("search") && q.Search == "" {
 				return badUse(errors.New("--search is empty: leave it out to hold everything"))
 			}
-			var h log.Hold
+			var h told.Hold
 			if err := f.ask(cmd.Context(), env, verbHoldAdd, q, &h); err != nil {
 				return err
 			}
@@ -72,7 +73,7 @@ func newHoldRelease(env *Env) *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q.Name = args[0]
-			var h log.Hold
+			var h told.Hold
 			if err := f.ask(cmd.Context(), env, verbHoldRelease, q, &h); err != nil {
 				return err
 			}
@@ -86,7 +87,7 @@ func newHoldRelease(env *Env) *cobra.Command {
 }
 
 // told prints what became of a hold.
-func (f *keepFlags) told(env *Env, what string, h log.Hold) error {
+func (f *keepFlags) told(env *Env, what string, h told.Hold) error {
 	if h.Warning != "" {
 		_, _ = fmt.Fprintf(env.Stderr, "bulwark: %s; they are held all the same\n", output.Plain(h.Warning))
 	}
@@ -132,13 +133,13 @@ func (f *trailFolder) holds(ctx context.Context, env *Env, all bool, format stri
 	if err != nil {
 		return f.wrap("read the trail in", err)
 	}
-	list := []log.Hold(history)
+	list := []told.Hold(history)
 	if !all {
 		list = history.Standing()
 	}
 	if format == "json" {
 		if list == nil {
-			list = []log.Hold{}
+			list = []told.Hold{}
 		}
 		if err := writeJSON(env.Stdout, list); err != nil {
 			return fmt.Errorf("write the list: %w", err)

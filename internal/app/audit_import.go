@@ -12,7 +12,8 @@ import (
 	"k8s.io/klog/v2"
 
 	"bulwark.dev/bulwark/internal/audit/detect"
-	"bulwark.dev/bulwark/internal/audit/ingest"
+	"bulwark.dev/bulwark/internal/audit/ingest/logfile"
+	"bulwark.dev/bulwark/internal/audit/ingest/webhook"
 )
 
 func newAuditImport(env *Env) *cobra.Command {
@@ -98,12 +99,12 @@ func (f *writerFlags) importAll(ctx context.Context, env *Env, files []string, s
 	return nil
 }
 
-func (t *trail) importOne(ctx context.Context, env *Env, file, source string) (ingest.Counts, error) {
+func (t *trail) importOne(ctx context.Context, env *Env, file, source string) (logfile.Counts, error) {
 	input, total := env.Stdin, int64(0)
 	if file != "-" {
 		in, err := os.Open(file) // #nosec G304 -- the person who runs it names it
 		if err != nil {
-			return ingest.Counts{}, fmt.Errorf("import: %w", err)
+			return logfile.Counts{}, fmt.Errorf("import: %w", err)
 		}
 		defer func() { _ = in.Close() }()
 		if info, err := in.Stat(); err == nil {
@@ -113,9 +114,9 @@ func (t *trail) importOne(ctx context.Context, env *Env, file, source string) (i
 	}
 	p := newProgress(env)
 	defer p.done()
-	return ingest.Import(ctx, ingest.ImportConfig{ //nolint:wrapcheck // it says what it was doing
+	return logfile.Import(ctx, logfile.ImportConfig{ //nolint:wrapcheck // it says what it was doing
 		Sink: t.log, Decode: t.decoder(source).Decode, Source: source, Now: env.Now,
-		Progress: func(c ingest.Counts) {
+		Progress: func(c logfile.Counts) {
 			if total > 0 {
 				p.say("%s: %d%%, %d events", file, c.Bytes*100/total, c.Events)
 			} else {
@@ -151,7 +152,7 @@ func (t *trail) observe(ctx context.Context, engine *detect.Engine, config detec
 
 // newAuditWebhookConfig prints what an API server needs to send its audit events.
 func newAuditWebhookConfig(env *Env) *cobra.Command {
-	var c ingest.WebhookClient
+	var c webhook.Setup
 	policy, file := "", ""
 	cmd := &cobra.Command{
 		Use:   "webhook-config",
@@ -167,7 +168,7 @@ server's machine.`,
 			if err != nil {
 				return badUse(err)
 			}
-			for _, flag := range ingest.WebhookFlags(policy, file) {
+			for _, flag := range webhook.Flags(policy, file) {
 				_, _ = fmt.Fprintln(env.Stderr, flag)
 			}
 			_, err = env.Stdout.Write(text)

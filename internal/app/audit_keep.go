@@ -19,8 +19,11 @@ import (
 	"bulwark.dev/bulwark/internal/audit"
 	"bulwark.dev/bulwark/internal/audit/control"
 	"bulwark.dev/bulwark/internal/audit/log"
+	"bulwark.dev/bulwark/internal/audit/log/policy"
+	"bulwark.dev/bulwark/internal/audit/log/told"
 	"bulwark.dev/bulwark/internal/audit/proof"
 	"bulwark.dev/bulwark/internal/audit/search"
+	"bulwark.dev/bulwark/internal/audit/search/query"
 )
 
 // The verbs of the control socket by which commands take away and hold.
@@ -56,7 +59,7 @@ func (k *keeping) record(_ context.Context, seq uint64) (proof.Record, error) {
 
 // compileSearch reads conditions: what they are with absolute times, and their test.
 func compileSearch(text string, now time.Time) (string, func(*audit.Event) bool, error) {
-	q, err := search.Parse(text, search.Env{Now: now})
+	q, err := query.Parse(text, query.Env{Now: now})
 	if err != nil {
 		return "", nil, err //nolint:wrapcheck // it says what is wrong and where
 	}
@@ -80,7 +83,7 @@ func searchTest(text string) (func(*audit.Event) bool, error) {
 
 // find gives every event that an expression finds.
 func (k *keeping) find(ctx context.Context, text string, fn func(*audit.Event) error) error {
-	q, err := search.Parse(text, search.Env{Now: k.t.now()})
+	q, err := query.Parse(text, query.Env{Now: k.t.now()})
 	if err != nil {
 		return err //nolint:wrapcheck // it says what is wrong and where
 	}
@@ -117,7 +120,7 @@ type retainAnswer struct {
 }
 
 // do performs a verb for somebody.
-func (k *keeping) do(ctx context.Context, verb string, who log.Who, raw json.RawMessage) (any, error) {
+func (k *keeping) do(ctx context.Context, verb string, who told.Who, raw json.RawMessage) (any, error) {
 	result, err := k.perform(ctx, verb, who, raw)
 	if errors.Is(err, log.ErrRefused) {
 		err = control.Refuse(err)
@@ -125,7 +128,7 @@ func (k *keeping) do(ctx context.Context, verb string, who log.Who, raw json.Raw
 	return result, err
 }
 
-func (k *keeping) perform(ctx context.Context, verb string, who log.Who, raw json.RawMessage) (any, error) {
+func (k *keeping) perform(ctx context.Context, verb string, who told.Who, raw json.RawMessage) (any, error) {
 	switch verb {
 	case verbHoldAdd:
 		var q log.HoldRequest
@@ -150,7 +153,7 @@ func (k *keeping) perform(ctx context.Context, verb string, who log.Who, raw jso
 		if err := control.Decode(raw, &q); err != nil {
 			return nil, err //nolint:wrapcheck // likewise
 		}
-		policy, err := log.ParsePolicy(q.File, []byte(q.Policy))
+		policy, err := policy.Parse(q.File, []byte(q.Policy))
 		if err != nil {
 			return nil, control.Refuse(err) //nolint:wrapcheck // likewise
 		}
@@ -181,8 +184,8 @@ func (k *keeping) handle(srv *control.Server) {
 }
 
 // whoIs names a user of this machine.
-func whoIs(uid int) log.Who {
-	who := log.Who{Name: "uid " + strconv.Itoa(uid), ID: strconv.Itoa(uid)}
+func whoIs(uid int) told.Who {
+	who := told.Who{Name: "uid " + strconv.Itoa(uid), ID: strconv.Itoa(uid)}
 	if u, err := user.LookupId(who.ID); err == nil {
 		who.Name = u.Username
 	}

@@ -243,6 +243,8 @@ func troubleText(what string) string {
 		return "no room could be kept for the time when the disk is full"
 	case log.TroubleSummary:
 		return "a segment could not be added to the summary of segments; searches open it each time"
+	case log.TroublePlain:
+		return "files of an encrypted trail are not encrypted"
 	case log.TroubleKey:
 		return "openings of redacted values could not be decrypted and are lost"
 	}

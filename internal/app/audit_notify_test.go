@@ -20,6 +20,7 @@ import (
 	"bulwark.dev/bulwark/internal/audit"
 	"bulwark.dev/bulwark/internal/audit/detect"
 	"bulwark.dev/bulwark/internal/audit/ingest"
+	"bulwark.dev/bulwark/internal/audit/ingest/redact"
 	"bulwark.dev/bulwark/internal/audit/log"
 )
 
@@ -174,7 +175,7 @@ func TestNotify(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	redact := new(ingest.Redactor)
+	redact := new(redact.Redactor)
 	d := ingest.Decoder{Source: "test", Now: time.Now, Redact: redact.Redact}
 	tr, err := openTrail(t.Context(), env, f, slog.New(slog.DiscardHandler))
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
@@ -81,7 +82,7 @@ func (f *respondFlags) engine(env *Env, t *trail, logger *slog.Logger) (*action.
 
 // takeOrders answers commands that change the trail or take measures, and takes those
 // measures that the policy says.
-func (f *serveAuditFlags) takeOrders(ctx context.Context, env *Env, t *trail, parts *errgroup.Group, logger *slog.Logger) error {
+func (f *serveAuditFlags) takeOrders(ctx context.Context, env *Env, t *trail, registry *prometheus.Registry, parts *errgroup.Group, logger *slog.Logger) error {
 	orders := control.NewServer(logger)
 	if f.responses.policy == "" && (f.responses.kubeconfig != "" || f.responses.namespace != "") {
 		return badUse(errors.New("--respond-kubeconfig and --respond-namespace go with --respond"))
@@ -92,6 +93,7 @@ func (f *serveAuditFlags) takeOrders(ctx context.Context, env *Env, t *trail, pa
 		if responder, err = f.responses.engine(env, t, logger); err != nil {
 			return err
 		}
+		registry.MustRegister(responder)
 		t.respond(ctx, responder, parts, logger)
 	}
 	handleResponses(orders, t, responder)

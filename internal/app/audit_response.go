@@ -332,19 +332,17 @@ func newResponseStatus(env *Env) *cobra.Command {
 			if err := oneOf("output", format, "table", "json"); err != nil {
 				return badUse(err)
 			}
-			runs, err := action.Standing(responsesOf(f.data), all)
-			if err != nil {
-				return err //nolint:wrapcheck // it says what it was doing
-			}
+			runs, unread := action.Standing(responsesOf(f.data), all)
+			var err error
 			if format == "json" {
 				err = writeJSON(env.Stdout, runs)
 			} else {
 				err = writeRuns(env.Stdout, runs)
 			}
 			if err != nil {
-				return fmt.Errorf("write the list: %w", err)
+				err = fmt.Errorf("write the list: %w", err)
 			}
-			return nil
+			return errors.Join(err, unread)
 		},
 	}
 	fl := cmd.Flags()

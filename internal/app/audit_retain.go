@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"bulwark.dev/bulwark/internal/audit/log"
+	"bulwark.dev/bulwark/internal/audit/log/policy"
 	"bulwark.dev/bulwark/internal/posture/output"
 )
 
@@ -73,7 +74,7 @@ func readPolicy(flag, file string) ([]byte, error) {
 	if err != nil {
 		return nil, badUse(fmt.Errorf("%s: %w", flag, err))
 	}
-	policy, err := log.ParsePolicy(file, text)
+	policy, err := policy.Parse(file, text)
 	if err == nil {
 		if _, err = policy.Classifier(searchTest); err != nil {
 			err = fmt.Errorf("%s: %w", file, err)
@@ -253,7 +254,7 @@ func (r *retainer) apply(ctx context.Context) (log.Retained, error) {
 	if err != nil {
 		return log.Retained{}, err
 	}
-	policy, err := log.ParsePolicy(r.f.file, text)
+	policy, err := policy.Parse(r.f.file, text)
 	if err != nil {
 		return log.Retained{}, err //nolint:wrapcheck // it says what it was doing
 	}

@@ -22,6 +22,7 @@ import (
 	"bulwark.dev/bulwark/internal/audit/detect"
 	"bulwark.dev/bulwark/internal/audit/detect/pipeline"
 	"bulwark.dev/bulwark/internal/audit/ingest"
+	"bulwark.dev/bulwark/internal/audit/ingest/redact"
 	"bulwark.dev/bulwark/internal/posture/output"
 )
 
@@ -146,7 +147,7 @@ func (c called) Name() string { return c.name }
 
 // plainDecoder reads the events of rules' own tests: nothing is committed to.
 func plainDecoder(now time.Time) func([]byte) ([]audit.Entry, error) {
-	d := &ingest.Decoder{Source: "test", Now: func() time.Time { return now }, Redact: new(ingest.Redactor).Redact}
+	d := &ingest.Decoder{Source: "test", Now: func() time.Time { return now }, Redact: new(redact.Redactor).Redact}
 	return d.Decode
 }
 

@@ -20,6 +20,8 @@ import (
 	"bulwark.dev/bulwark/internal/audit/detect"
 	"bulwark.dev/bulwark/internal/audit/log"
 	"bulwark.dev/bulwark/internal/audit/search"
+	"bulwark.dev/bulwark/internal/audit/search/query"
+	"bulwark.dev/bulwark/internal/audit/search/results"
 	"bulwark.dev/bulwark/internal/posture/output"
 )
 
@@ -47,9 +49,11 @@ func (f *trailFolder) view() (*log.View, error) {
 		return nil, err
 	}
 	// Before anything is printed: a part of an answer must not look like all of it.
-	if err := log.MissingKeys(dir, keys); err != nil {
+	mixed, err := log.Survey(dir, keys)
+	if err != nil {
 		return nil, keyNeeded(f.wrap("read the trail in", err))
 	}
+	f.mixed = mixed.Err()
 	v, err := log.OpenView(dir, log.ViewOptions{Keys: keys})
 	if err != nil {
 		return nil, f.wrap("read the trail in", err)
@@ -57,11 +61,20 @@ func (f *trailFolder) view() (*log.View, error) {
 	return v, nil
 }
 
-// query reads the words of a search as one.
-func query(env *Env, words []string) (*search.Query, error) {
+// viewFor opens the trail for reading and tells of plain files in an encrypted one.
+func (f *trailFolder) viewFor(env *Env) (*log.View, error) {
+	v, err := f.view()
+	if err == nil && f.mixed != nil {
+		_, _ = fmt.Fprintf(env.Stderr, "bulwark: %v\n", f.mixed)
+	}
+	return v, err
+}
+
+// readQuery reads the words of a search as one.
+func readQuery(env *Env, words []string) (*query.Query, error) {
 	text := strings.Join(words, " ")
-	q, err := search.Parse(text, search.Env{Now: env.Now()})
-	if wrong, ok := errors.AsType[*search.Error](err); ok {
+	q, err := query.Parse(text, query.Env{Now: env.Now()})
+	if wrong, ok := errors.AsType[*query.Error](err); ok {
 		return nil, badUse(fmt.Errorf("%w\n%s", err, wrong.Caret()))
 	}
 	if err != nil {
@@ -71,9 +84,9 @@ func query(env *Env, words []string) (*search.Query, error) {
 }
 
 // output makes the output of a form.
-func (f *searchFlags) output(env *Env) (*search.Output, error) {
+func (f *searchFlags) output(env *Env) (*results.Writer, error) {
 	terminal := terminalOf(env.Stdout)
-	out, err := search.NewOutput(env.Stdout, f.format, search.Style{Width: terminal.Width, Color: terminal.Color, Location: time.UTC, Version: version()})
+	out, err := results.New(env.Stdout, f.format, results.Style{Width: terminal.Width, Color: terminal.Color, Location: time.UTC, Version: version()})
 	if err != nil {
 		return nil, badUse(fmt.Errorf("-o: %w", err))
 	}
@@ -109,7 +122,7 @@ and what is printed is incomplete; 2, wrong usage.`,
 	}
 	fl := cmd.Flags()
 	f.add(fl)
-	fl.StringVarP(&f.format, "output", "o", "table", "form of the result: "+strings.Join(search.Formats(), ", "))
+	fl.StringVarP(&f.format, "output", "o", "table", "form of the result: "+strings.Join(results.Formats(), ", "))
 	fl.IntVar(&f.limit, "limit", 100, "how many events at most; 0 for all")
 	fl.BoolVar(&f.oldest, "oldest-first", false, "the oldest event first")
 	fl.BoolVar(&f.stats, "stats", false, "say on standard error what was read")
@@ -117,7 +130,7 @@ and what is printed is incomplete; 2, wrong usage.`,
 }
 
 func (f *searchFlags) run(ctx context.Context, env *Env, words []string) error {
-	q, err := query(env, words)
+	q, err := readQuery(env, words)
 	if err != nil {
 		return err
 	}
@@ -129,7 +142,7 @@ func (f *searchFlags) run(ctx context.Context, env *Env, words []string) error {
 	if err != nil {
 		return err
 	}
-	v, err := f.view()
+	v, err := f.viewFor(env)
 	if err != nil {
 		return err
 	}
@@ -171,7 +184,7 @@ func newAuditTail(env *Env) *cobra.Command {
 	}
 	fl := cmd.Flags()
 	f.add(fl)
-	fl.StringVarP(&f.format, "output", "o", "table", "form of the result: "+strings.Join(search.Formats(), ", "))
+	fl.StringVarP(&f.format, "output", "o", "table", "form of the result: "+strings.Join(results.Formats(), ", "))
 	fl.StringVar(&from, "from", "end", "where to begin: end, start, or the number of an event")
 	return cmd
 }
@@ -180,7 +193,7 @@ func newAuditTail(env *Env) *cobra.Command {
 const tailPause = 200 * time.Millisecond
 
 func (f *searchFlags) follow(ctx context.Context, env *Env, words []string, from string) error {
-	q, err := query(env, words)
+	q, err := readQuery(env, words)
 	if err != nil {
 		return err
 	}
@@ -188,11 +201,11 @@ func (f *searchFlags) follow(ctx context.Context, env *Env, words []string, from
 	if err != nil {
 		return err
 	}
-	follower, err := search.NewFollower(q, out)
+	follower, err := results.NewFollower(q, out)
 	if err != nil {
 		return badUse(err)
 	}
-	v, err := f.view()
+	v, err := f.viewFor(env)
 	if err != nil {
 		return err
 	}
@@ -270,7 +283,7 @@ func (f *searchFlags) alerts(ctx context.Context, env *Env, words []string, leas
 			narrowed = append(narrowed, "("+text+")")
 		}
 	}
-	q, err := query(env, narrowed)
+	q, err := readQuery(env, narrowed)
 	if err != nil {
 		return err
 	}
@@ -281,7 +294,7 @@ func (f *searchFlags) alerts(ctx context.Context, env *Env, words []string, leas
 	if q.Groups() {
 		return badUse(errors.New("alerts lists and does not count: use bulwark audit search 'kind=alert … | count by rule'"))
 	}
-	v, err := f.view()
+	v, err := f.viewFor(env)
 	if err != nil {
 		return err
 	}
@@ -323,7 +336,7 @@ func writeAlerts(env *Env, list []alertDocument) error {
 	var b strings.Builder
 	for _, a := range list {
 		fmt.Fprintf(&b, "%s  %-8s  %s\n    %s\n    %s, evidence: %s\n", a.Time.Format("2006-01-02 15:04:05"), a.Severity, output.Plain(a.Title),
-			output.Plain(a.Summary), output.Plain(a.Rule), strings.Trim(fmt.Sprint(a.Evidence), "[]"))
+			output.Plain(a.Summary), output.Plain(a.Rule), detect.Alert{Evidence: a.Evidence}.EvidenceLine())
 	}
 	if len(list) == 0 {
 		b.WriteString("no alerts\n")

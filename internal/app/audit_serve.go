@@ -23,10 +23,14 @@ import (
 
 	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/internal/audit/detect"
-	"bulwark.dev/bulwark/internal/audit/ingest"
+	"bulwark.dev/bulwark/internal/audit/ingest/logfile"
+	"bulwark.dev/bulwark/internal/audit/ingest/webhook"
 	"bulwark.dev/bulwark/internal/audit/reconcile"
 	"bulwark.dev/bulwark/internal/ops"
 )
+
+// serverPatience is how long a server that starts waits for whoever writes its trail.
+const serverPatience = 10 * time.Second
 
 // serveAuditFlags are the settings of "bulwark serve audit".
 type serveAuditFlags struct {
@@ -166,6 +170,7 @@ func serveAudit(ctx context.Context, env *Env, log *slog.Logger, f *serveAuditFl
 		return badUse(fmt.Errorf("--notify-severity %w", err))
 	}
 	registry := newRegistry()
+	f.patience = serverPatience
 	t, err := openTrail(ctx, env, &f.writerFlags, log)
 	if err != nil {
 		return err
@@ -216,7 +221,7 @@ func serveAudit(ctx context.Context, env *Env, log *slog.Logger, f *serveAuditFl
 		retention.register(registry)
 		parts.Go(func() error { return t.part(ctx, "retention", log, retention.run) })
 	}
-	if err := f.takeOrders(ctx, env, t, parts, log); err != nil {
+	if err := f.takeOrders(ctx, env, t, registry, parts, log); err != nil {
 		parts.Go(func() error { return err }) // it ends the others
 		return parts.Wait()                   //nolint:wrapcheck // likewise
 	}
@@ -308,7 +313,7 @@ func (t *trail) follow(ctx context.Context, file string, log *slog.Logger) error
 	}
 	source := "file/" + filepath.Base(path)
 	sum := sha256.Sum256([]byte(path))
-	tail, err := ingest.NewTail(ingest.TailConfig{
+	tail, err := logfile.NewTail(logfile.TailConfig{
 		Path: path, Position: filepath.Join(t.dir, "tail", hex.EncodeToString(sum[:8])+".position"), Sink: t.sink, Decode: t.decoder(source).Decode, Source: source, Log: log, Now: t.now,
 	})
 	if err != nil {
@@ -324,9 +329,9 @@ func (f *serveAuditFlags) webhook(ctx context.Context, env *Env, log *slog.Logge
 		return "", fmt.Errorf("--tls-cert, --tls-key: %w", err)
 	}
 	secure := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: cert.Get}
-	clients := ingest.Clients{Bound: map[string]string{}}
+	clients := webhook.Clients{Bound: map[string]string{}}
 	for _, text := range f.names {
-		server, name := ingest.Binding(text)
+		server, name := webhook.Binding(text)
 		if _, twice := clients.Bound[name]; twice || name == "" {
 			return "", fmt.Errorf("--client-name %s: a name is missing, or bound twice", text)
 		}
@@ -350,11 +355,11 @@ func (f *serveAuditFlags) webhook(ctx context.Context, env *Env, log *slog.Logge
 		}
 	}
 	if len(f.tokens) > 0 {
-		if clients.Tokens, err = ingest.OpenTokens(env.Now(), f.tokens...); err != nil {
+		if clients.Tokens, err = webhook.OpenTokens(env.Now(), f.tokens...); err != nil {
 			return "", fmt.Errorf("--token-file: %w", err)
 		}
 	}
-	hook, err := ingest.NewWebhook(ingest.WebhookConfig{
+	hook, err := webhook.New(webhook.Config{
 		Sink: t.sink, Decode: t.decoder("webhook").Decode, Clients: clients, MaxBody: f.maxBody, MaxWaiting: f.waiting, Log: log, Now: env.Now,
 	})
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/internal/audit/ingest"
+	"bulwark.dev/bulwark/internal/audit/ingest/redact"
 	"bulwark.dev/bulwark/internal/audit/log"
 	"bulwark.dev/bulwark/internal/audit/proof"
 	"bulwark.dev/bulwark/internal/audit/vault"
@@ -35,6 +36,8 @@ type writerFlags struct {
 	rules        ruleFlags
 	// kept are checkpoints of this trail that were kept elsewhere.
 	kept [][]byte
+	// patience is how long another process may go on writing the trail.
+	patience time.Duration
 }
 
 func (f *writerFlags) add(fl *pflag.FlagSet) {
@@ -65,7 +68,7 @@ type trail struct {
 	dir    string
 	log    *log.Log
 	ledger *proof.Ledger
-	redact *ingest.Redactor
+	redact *redact.Redactor
 	now    func() time.Time
 	keys   vault.Keys
 	f      *writerFlags
@@ -85,7 +88,7 @@ const recentEvents = 1 << 14
 // openTrail takes the trail for this process.
 func openTrail(ctx context.Context, env *Env, f *writerFlags, logger *slog.Logger) (_ *trail, err error) {
 	t := &trail{dir: f.data, now: env.Now, f: f, troubles: newTroubles()}
-	if t.redact, err = ingest.NewRedactor(rand.Reader, f.keepRedacted); err != nil {
+	if t.redact, err = redact.New(rand.Reader, f.keepRedacted); err != nil {
 		return nil, err //nolint:wrapcheck // it says what it was doing
 	}
 	for _, part := range []string{"", "detect", "tail"} {
@@ -101,7 +104,7 @@ func openTrail(ctx context.Context, env *Env, f *writerFlags, logger *slog.Logge
 	if err != nil {
 		return nil, badUse(err)
 	}
-	t.log, err = log.Open(ctx, log.Config{
+	t.log, err = openLog(ctx, env, f.patience, logger, log.Config{
 		Dir: filepath.Join(f.data, "log"), Key: key, DropOpenings: f.dropOpenings, Keys: t.keys, SealEvents: f.sealEvents, SealAge: f.sealAge, Quarantine: f.quarantine,
 		Recent: recentEvents, Now: env.Now, Random: rand.Reader, Logger: logger, OnTrouble: t.troubles.add,
 		OpenLedger: func(ctx context.Context) (log.Ledger, error) {
@@ -118,6 +121,24 @@ func openTrail(ctx context.Context, env *Env, f *writerFlags, logger *slog.Logge
 		return nil, errors.Join(err, t.log.Close())
 	}
 	return t, nil
+}
+
+// openLog opens the log. It waits that long for another process that writes it: a command
+// that will be done in a moment, or the server whose place this one takes.
+func openLog(ctx context.Context, env *Env, patience time.Duration, logger *slog.Logger, cfg log.Config) (*log.Log, error) {
+	until := env.Now().Add(patience)
+	for told := false; ; told = true {
+		l, err := log.Open(ctx, cfg)
+		if !errors.Is(err, log.ErrLocked) || !env.Now().Before(until) {
+			return l, err //nolint:wrapcheck // it says what it was doing
+		}
+		if !told {
+			logger.WarnContext(ctx, "another process writes the trail: waiting for it", slog.String("folder", cfg.Dir), slog.Duration("at_most", patience))
+		}
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // decoder makes the decoder of one source.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Field is a compiled path to values of an event, such as "user.username",
@@ -132,9 +133,13 @@ func fixed() map[string]func(*Event, func(Value) bool) {
 	}
 }
 
+// fixedFields is fixed, made once: rules ask for some thousand fields when they are
+// loaded.
+var fixedFields = sync.OnceValue(fixed) //nolint:gochecknoglobals // never changed
+
 // FixedFields lists the names of fields that are no path into a map or a body,
 // sorted.
-func FixedFields() []string { return slices.Sorted(maps.Keys(fixed())) }
+func FixedFields() []string { return slices.Sorted(maps.Keys(fixedFields())) }
 
 // prefixes are the beginnings of paths into maps and bodies.
 const (
@@ -154,7 +159,7 @@ const (
 // requestURI, decoded as the API server does: query.command, query.dryRun. Any other
 // path is an error that names it.
 func ParseField(path string) (Field, error) {
-	if read, ok := fixed()[path]; ok {
+	if read, ok := fixedFields()[path]; ok {
 		return Field{path: path, read: read}, nil
 	}
 	within := func(prefix string) (string, bool) {

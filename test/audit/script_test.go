@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"bytes"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/tls"
@@ -17,9 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-
+	"bulwark.dev/bulwark/test/audit/trailtest"
 	"bulwark.dev/bulwark/test/controltest"
 )
 
@@ -111,14 +108,7 @@ type asker struct {
 
 func newAsker(t *testing.T) *asker {
 	t.Helper()
-	cfg, err := clientcmd.BuildConfigFromFlags("", controltest.Kubeconfig())
-	if err != nil {
-		t.Fatal(err)
-	}
-	trust, err := rest.TLSConfigFor(rest.AnonymousClientConfig(cfg))
-	if err != nil {
-		t.Fatal(err)
-	}
+	address, trust, _ := trailtest.APIServer(t)
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -131,7 +121,7 @@ func newAsker(t *testing.T) *asker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &asker{cfg.Host, &http.Client{Transport: &http.Transport{TLSClientConfig: trust, TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}}}, string(csr)}
+	return &asker{address, &http.Client{Transport: &http.Transport{TLSClientConfig: trust, TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}}}, string(csr)}
 }
 
 // agent names an action in the events of its requests.
@@ -180,38 +170,6 @@ func (k *asker) do(t *testing.T, i int, a *action) []int {
 	return codes
 }
 
-// found is an event as a search prints it.
-type found struct {
-	Seq       uint64 `json:"seq"`
-	UserAgent string `json:"userAgent"`
-}
-
-// search gives the events that a query finds.
-func search(t *testing.T, data, query string) []found {
-	t.Helper()
-	var out []found
-	dec := json.NewDecoder(bytes.NewReader(bulwark(t, 0, "audit", "search", query, "--data", data, "-o", "json", "--limit", "0")))
-	for {
-		var f found
-		if err := dec.Decode(&f); err == io.EOF {
-			return out
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, f)
-	}
-}
-
-// told is an alert as "bulwark audit alerts" prints it.
-type told struct {
-	Time     time.Time `json:"time"`
-	Rule     string    `json:"rule"`
-	Severity string    `json:"severity"`
-	Summary  string    `json:"summary"`
-	Actor    string    `json:"actor"`
-	Evidence []uint64  `json:"evidence"`
-}
-
 // TestScript: every action is found, every evil one alerts, and nothing else does.
 func TestScript(t *testing.T) {
 	build(t)
@@ -221,7 +179,7 @@ func TestScript(t *testing.T) {
 	// The API server may have given up the webhook for a while, before anybody listened.
 	controltest.Until(t, "events to arrive", func() error {
 		k.do(t, 0, &probe)
-		if got := search(t, data, `agent=*action-0000-*`); len(got) == 0 {
+		if got := trailtest.Search(t, data, `agent=*action-0000-*`); len(got) == 0 {
 			return fmt.Errorf("no event yet")
 		}
 		return nil
@@ -234,35 +192,50 @@ func TestScript(t *testing.T) {
 	}
 	last := action{name: "last", user: "ops", agent: kubectl, requests: get("/api/v1/secrets")}
 	k.do(t, 9999, &last)
-	var end []found
+	var end []trailtest.Event
 	controltest.Until(t, "the last event to arrive", func() error {
-		if end = search(t, data, `agent=*action-9999-*`); len(end) == 0 {
+		if end = trailtest.Search(t, data, `agent=*action-9999-*`); len(end) == 0 {
 			return fmt.Errorf("it has not")
 		}
 		return nil
 	})
 
+	found := map[int][]uint64{} // events by action
+	for _, e := range trailtest.Search(t, data, `agent=*action-*`) {
+		var i int
+		_, name, _ := strings.Cut(e.UserAgent, " action-")
+		if _, err := fmt.Sscanf(name, "%04d-", &i); err != nil {
+			t.Fatalf("%q: %v", e.UserAgent, err)
+		}
+		found[i] = append(found[i], e.Seq)
+	}
 	of := map[uint64]int{} // action by event
 	for i := range actions {
-		events := search(t, data, fmt.Sprintf(`agent=*action-%04d-*`, i+1))
-		if len(events) < requests[i] {
-			t.Errorf("%s: %d requests, %d events", actions[i].name, requests[i], len(events))
+		if got := len(found[i+1]); got < requests[i] {
+			t.Errorf("%s: %d requests, %d events", actions[i].name, requests[i], got)
 		}
-		for _, e := range events {
-			of[e.Seq] = i + 1
+		for _, seq := range found[i+1] {
+			of[seq] = i + 1
+		}
+	}
+	// A search for one action finds the same as that for all. Each is a process of its own.
+	for i := 7; i < len(actions); i += 40 {
+		var alone []uint64
+		for _, e := range trailtest.Search(t, data, fmt.Sprintf(`agent=*action-%04d-*`, i+1)) {
+			alone = append(alone, e.Seq)
+		}
+		if !slices.Equal(alone, found[i+1]) {
+			t.Errorf("%s: found %v, and among all %v", actions[i].name, alone, found[i+1])
 		}
 	}
 	for _, e := range end {
 		of[e.Seq] = len(actions) + 1
 	}
-	var alerts []told
+	var alerts []trailtest.Alert
 	seen := map[int][]string{}
 	// Events are looked at in their order: when the last one alerts, all have been.
 	controltest.Until(t, "the last alert", func() error {
-		alerts, seen = nil, map[int][]string{}
-		if err := json.Unmarshal(bulwark(t, 0, "audit", "alerts", "--data", data, "-o", "json", "--limit", "0"), &alerts); err != nil {
-			t.Fatal(err)
-		}
+		alerts, seen = trailtest.Alerts(t, data), map[int][]string{}
 		for _, a := range alerts {
 			for _, seq := range a.Evidence {
 				seen[of[seq]] = append(seen[of[seq]], a.Rule)
@@ -298,8 +271,8 @@ func TestScript(t *testing.T) {
 	if len(actions) < 300 || evil < 100 {
 		t.Errorf("too few ran: %d actions, %d evil", len(actions), evil)
 	}
-	if n := len(search(t, data, `"hunter2"`)); n != 0 {
+	if n := len(trailtest.Search(t, data, `"hunter2"`)); n != 0 {
 		t.Errorf("%d events hold a Secret's value", n)
 	}
-	bulwark(t, 0, "audit", "verify", "--data", data)
+	trailtest.Run(t, 0, "audit", "verify", "--data", data)
 }

@@ -38,7 +38,7 @@ const maxFieldText = 512
 
 // alert makes the alert of a finding.
 func (g *Engine) alert(r *running, f finding, held int) Alert {
-	e := g.view.event
+	e := g.view.Event()
 	a := Alert{
 		ID: alertID(r.Key, f.seqs), Rule: r.Key, Title: r.Title, Severity: r.Severity, Tags: slices.Clone(r.Tags),
 		Time: time.UnixMicro(f.at).UTC(), Evidence: f.seqs, Fields: map[string]string{},
@@ -76,7 +76,12 @@ func (g *Engine) alert(r *running, f finding, held int) Alert {
 		}
 	}
 	a.Summary = r.summary.write(r.Title, func(name string) []string {
-		if text, ok := own[name]; ok {
+		text, ok := own[name]
+		if name == "actor.username" && !f.past && e.Impersonated != nil && (!ok || text == a.Actor) {
+			// Who took another's rights is as much the actor as the other is.
+			return []string{e.User.Username + " as " + a.Actor}
+		}
+		if ok {
 			return []string{text}
 		}
 		if f.past {
@@ -90,20 +95,18 @@ func (g *Engine) alert(r *running, f finding, held int) Alert {
 	return a
 }
 
-// texts gives the values of a field of the event at hand. It compiles the field: only
-// alerts need it.
+// maxTexts is how many values of a field an alert looks at.
+const maxTexts = 100
+
+// texts gives the values of a field of the event at hand.
 func (g *Engine) texts(name string) []string {
-	f, err := parseField(name)
-	if err != nil {
-		return nil // Load has refused it, or it is in the rule's list of interesting fields
-	}
+	slot := g.view.Slot(name) // an unknown one has no values: it is in the rule's list of interesting fields
 	var out []string
-	f.each(g.view.event, func(v audit.Value) bool {
-		if v.Text != "" {
-			out = append(out, v.Text)
+	for i := 0; i < g.view.Len(slot) && len(out) < maxTexts; i++ {
+		if text := g.view.Text(slot, i); text != "" {
+			out = append(out, text)
 		}
-		return len(out) < 100
-	})
+	}
 	return out
 }
 
@@ -141,6 +144,29 @@ func (a Alert) Event(now time.Time) *audit.Event {
 	}
 	e.More = raw
 	return e
+}
+
+// The numbers of the first and the last events that a line for people has.
+const (
+	shownFirst = 4
+	shownLast  = 2
+)
+
+// EvidenceLine is the evidence in a few words: of many events how many there are, the
+// first and the last. The alert's event has all of them.
+func (a Alert) EvidenceLine() string {
+	list := func(seqs []uint64) string {
+		var out []string
+		for _, n := range seqs {
+			out = append(out, strconv.FormatUint(n, 10))
+		}
+		return strings.Join(out, " ")
+	}
+	n := len(a.Evidence)
+	if n <= shownFirst+shownLast {
+		return list(a.Evidence)
+	}
+	return fmt.Sprintf("%d events: %s … %s", n, list(a.Evidence[:shownFirst]), list(a.Evidence[n-shownLast:]))
 }
 
 // AlertOf reads an alert from its event.

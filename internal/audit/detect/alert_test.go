@@ -77,7 +77,7 @@ func TestAlert(t *testing.T) {
 	got := engine.Observe(e)
 	want := []Alert{{
 		ID: alertID("a", []uint64{7}), Rule: "a", Title: "Rule a", Severity: bulwark.SeverityHigh, Time: start().Add(7 * time.Second), Actor: "root\n",
-		Summary: `Rule a: root\n`, Evidence: []uint64{7}, Tags: []string{"attack.t1609"},
+		Summary: `Rule a: alice@example.com as root\n`, Evidence: []uint64{7}, Tags: []string{"attack.t1609"},
 		Fields: map[string]string{
 			"cluster": "prod", "auditID": "id-7", "verb": "create", "requestURI": strings.Repeat("x", maxShown) + "…", "user.username": "alice@example.com",
 			"impersonatedUser.username": `root\n`, "sourceIPs": "192.0.2.7, 10.1.2.3", "userAgent": "kubectl/v1.35.0", "objectRef.apiGroup": "apps",
@@ -238,4 +238,40 @@ func FuzzRestore(f *testing.F) {
 			t.Errorf("the state of a restored engine cannot be restored: %s", again)
 		}
 	})
+}
+
+// TestSuppressOfImpersonation: what somebody does as another is told although the other
+// has just done the same.
+func TestSuppressOfImpersonation(t *testing.T) {
+	t.Parallel()
+	engine := mustEngine(t, Config{}, one("a", "{verb: create}", "bulwark:", "  suppress: {by: [actor.username], for: 1h}"))
+	var got []string
+	for i, who := range [][2]string{{"alice", ""}, {"bob", "alice"}, {"bob", "alice"}, {"alice", ""}, {"eve", "alice"}} {
+		e := sample(uint64(i) + 1)
+		e.User.Username = who[0]
+		if who[1] != "" {
+			e.Impersonated = &audit.User{Username: who[1]}
+		}
+		for _, a := range engine.Observe(e) {
+			got = append(got, a.Summary)
+		}
+	}
+	if d := cmp.Diff([]string{"Rule a: alice", "Rule a: bob as alice", "Rule a: eve as alice"}, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestEvidenceLine(t *testing.T) {
+	t.Parallel()
+	many := make([]uint64, 100)
+	for i := range many {
+		many[i] = uint64(i) + 7
+	}
+	for want, seqs := range map[string][]uint64{
+		"": nil, "7": many[:1], "7 8 9 10 11 12": many[:6], "7 events: 7 8 9 10 … 12 13": many[:7], "100 events: 7 8 9 10 … 105 106": many,
+	} {
+		if got := (Alert{Evidence: seqs}).EvidenceLine(); got != want {
+			t.Errorf("%d events: got %q, want %q", len(seqs), got, want)
+		}
+	}
 }

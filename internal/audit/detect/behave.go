@@ -11,6 +11,7 @@ import (
 	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/internal/audit"
 	"bulwark.dev/bulwark/internal/audit/detect/behaviour"
+	"bulwark.dev/bulwark/internal/audit/detect/match"
 	"bulwark.dev/bulwark/internal/audit/detect/sigma"
 )
 
@@ -40,7 +41,7 @@ func (l *loader) behaviour(r *Rule) bool {
 		spec.Roam.Field = l.rename(r, spec.Roam.Field)[0]
 	}
 	for _, name := range spec.Names() {
-		if _, err := parseField(name); err != nil {
+		if _, err := match.ParseField(name); err != nil {
 			wrong(spec.Line, "%w", err)
 		}
 	}
@@ -78,7 +79,7 @@ func (r *Rule) behaviourFields() []string {
 // namedBehaviour checks the fields that the attribute bulwark names.
 func (l *loader) namedBehaviour(r *Rule) {
 	for _, name := range r.Suppress.By {
-		if _, err := parseField(name); err != nil {
+		if _, err := match.ParseField(name); err != nil {
 			l.fail(r.source, "bulwark.suppress.by: %w", err)
 		}
 	}
@@ -86,7 +87,7 @@ func (l *loader) namedBehaviour(r *Rule) {
 		if p.field == "" || slices.Contains(behaviour.Names(), p.field) {
 			continue
 		}
-		if _, err := parseField(p.field); err != nil {
+		if _, err := match.ParseField(p.field); err != nil {
 			l.fail(r.source, "bulwark.summary: %w; of behaviour there are %s", err, strings.Join(behaviour.Names(), ", "))
 		}
 	}
@@ -118,9 +119,9 @@ func (r *runner) tellForgetful(ctx context.Context, now behaviour.Counts) error 
 type learner struct {
 	rule    *running
 	memory  *behaviour.Memory
-	view    *view
+	view    *match.View
 	slots   []int // of the fields that the memory asks for
-	program *program
+	program *match.Program
 	counted behaviour.Counts
 
 	risky func() bool
@@ -128,28 +129,35 @@ type learner struct {
 }
 
 // Len is how many values a field of the event at hand has.
-func (l *learner) Len(field int) int { return len(l.view.values(l.slots[field])) }
+func (l *learner) Len(field int) int { return l.view.Len(l.slots[field]) }
 
 // Text is one of them.
-func (l *learner) Text(field, i int) string { return l.view.values(l.slots[field])[i].text }
+func (l *learner) Text(field, i int) string { return l.view.Text(l.slots[field], i) }
 
-func (g *Engine) newLearner(c *compiler, r *running) (*learner, error) {
+func (g *Engine) newLearner(c *match.Compiler, r *running) (*learner, error) {
 	memory, err := behaviour.New(r.Behaviour, g.behaviours)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it says what it was doing
 	}
 	l := &learner{rule: r, memory: memory, view: g.view}
 	for _, name := range r.Behaviour.Names() {
-		l.slots = append(l.slots, g.view.slot(name))
+		l.slots = append(l.slots, g.view.Slot(name))
 	}
 	if r.never != nil {
-		if l.program, err = c.expr(flat(r.never, r.source.Detection)); err != nil {
+		if l.program, err = c.Compile(flat(r.never, r.source.Detection)); err != nil {
 			return nil, err
 		}
 	}
-	l.risky = func() bool { return l.program != nil && l.program.eval(g.view) }
+	l.risky = func() bool { return l.program != nil && l.program.Eval(g.view) }
 	l.tell = func(f behaviour.Finding) { g.noticed(l, &f) }
 	return l, nil
+}
+
+// forget empties the memory.
+func (l *learner) forget(keys *behaviour.Keys) {
+	if memory, err := behaviour.New(l.rule.Behaviour, keys); err == nil { // it was made of the same before
+		l.memory, l.counted = memory, behaviour.Counts{}
+	}
 }
 
 // learn shows an event that a rule's selection has met to its memory.
@@ -176,7 +184,7 @@ func (g *Engine) count(l *learner) {
 
 // noticed raises what a memory found in the event at hand.
 func (g *Engine) noticed(l *learner, f *behaviour.Finding) {
-	found := finding{at: g.timeOf(g.view.event), seqs: f.Seqs, count: f.Count, values: f.Values}
+	found := finding{at: g.timeOf(g.view.Event()), seqs: f.Seqs, count: f.Count, values: f.Values}
 	if f.Kind == behaviour.Unusual {
 		g.stats.matches.Add(1)
 		g.found(l.rule, found)

@@ -3,7 +3,9 @@ package detect
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -109,7 +111,7 @@ func TestBehaviourFull(t *testing.T) {
 		"crowded: Rule news: the rule remembers 10 identities and has met one more, so that another was forgotten while it was learned: somebody may be making up names",
 		"varied: Rule news: alice has done the 10 different things that the rule remembers of one; it is too varied to be judged by this rule",
 	}
-	if d := cmp.Diff(want, sortedKeys(told)); d != "" {
+	if d := cmp.Diff(want, slices.Sorted(maps.Keys(told))); d != "" {
 		t.Error(d)
 	}
 	if a, b := told[want[0]], told[want[1]]; a.Severity != bulwark.SeverityHigh || b.Severity != bulwark.SeverityInfo || a.ID == alertID("news", a.Evidence) {

@@ -86,6 +86,10 @@ func TestCorpus(t *testing.T) {
 	for _, r := range set.Rules {
 		known[r.Key] = !r.Quiet
 	}
+	engine, err := detect.NewEngine(set, detect.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	var listed []struct{ File, Test, Reason string }
 	readYAML(t, filepath.Join("testdata", "corpus-disagreements.yaml"), &listed)
 	reasons := map[[2]string]bool{} // whether it was met
@@ -115,7 +119,7 @@ func TestCorpus(t *testing.T) {
 		for _, test := range corpusTests(t, file) {
 			ran++
 			labels[test.ExpectedResult]++
-			got := fires(t, set, j, test)
+			got := fires(t, engine, j, test)
 			key := [2]string{name, test.Name}
 			_, excused := reasons[key]
 			switch {
@@ -143,7 +147,7 @@ func TestCorpus(t *testing.T) {
 }
 
 // fires reports whether one of a judge's rules alerts, with all rules running.
-func fires(t *testing.T, set *detect.Set, j judge, test labelled) bool {
+func fires(t *testing.T, engine *detect.Engine, j judge, test labelled) bool {
 	t.Helper()
 	document, err := json.Marshal(test.Log)
 	if err != nil {
@@ -153,10 +157,7 @@ func fires(t *testing.T, set *detect.Set, j judge, test labelled) bool {
 	if err != nil || len(entries) != 1 || entries[0].Event.Kind != audit.KindAPI {
 		t.Fatalf("%q: %d events: %v", test.Name, len(entries), err)
 	}
-	engine, err := detect.NewEngine(set, detect.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	engine.Forget()
 	start := time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
 	found := false
 	for i := range j.repeats {

@@ -9,6 +9,7 @@ import (
 
 	"bulwark.dev/bulwark/internal/audit"
 	"bulwark.dev/bulwark/internal/audit/detect/behaviour"
+	"bulwark.dev/bulwark/internal/audit/detect/match"
 )
 
 // Config is what an engine may use. A zero number is the default.
@@ -61,9 +62,10 @@ type Engine struct {
 	config Config
 	rules  []*running
 	keys   map[string]*running
-	index  *index
-	view   *view
+	index  *match.Index
+	view   *match.View
 	groups groups
+	joins  []*join // in the order of the rules
 	clocks map[string]*clock
 	at     int64 // timeOf the event at hand
 	hold   *holder
@@ -78,7 +80,7 @@ type Engine struct {
 // running is a rule that is made ready.
 type running struct {
 	*Rule
-	program *program
+	program *match.Program
 	join    *join
 	learner *learner
 	parents []parent
@@ -96,33 +98,33 @@ func NewEngine(set *Set, config Config) (*Engine, error) {
 	if set == nil {
 		return nil, errors.New("detection engine: there is no set of rules")
 	}
-	g := &Engine{config: config, keys: map[string]*running{}, view: newView(), clocks: map[string]*clock{}, behaviours: behaviour.NewKeys()}
+	g := &Engine{config: config, keys: map[string]*running{}, view: match.NewView(), clocks: map[string]*clock{}, behaviours: behaviour.NewKeys()}
 	g.config.MaxGroups = orDefault(config.MaxGroups, defaultGroups)
 	g.config.MaxHits = orDefault(config.MaxHits, defaultHits)
 	g.config.Lateness = max(orDefault(config.Lateness, defaultLateness), 0)
 	g.hold = newHolder(orDefault(config.MaxSuppressed, defaultSuppressed))
-	c := compiler{view: g.view, items: map[string]*item{}, vars: func(name string) ([]string, bool) {
+	c := match.NewCompiler(g.view, func(name string) ([]string, bool) {
 		if v, ok := config.Placeholders[name]; ok {
 			return v, true
 		}
 		v, ok := set.vars[name]
 		return v, ok
-	}}
+	})
 	var errs []error
 	for _, r := range set.Rules {
 		run := &running{Rule: r}
 		for _, name := range r.Suppress.By {
-			run.by = append(run.by, g.view.slot(name))
+			run.by = append(run.by, g.view.Slot(name))
 		}
 		if r.cond != nil {
 			var err error
-			if run.program, err = c.expr(r.cond); err != nil {
+			if run.program, err = c.Compile(r.cond); err != nil {
 				errs = append(errs, fmt.Errorf("%s:%d: rule %q: %w", r.File, r.Line, r.Key, err))
 			}
 		}
 		if r.Behaviour != nil {
 			var err error
-			if run.learner, err = g.newLearner(&c, run); err != nil {
+			if run.learner, err = g.newLearner(c, run); err != nil {
 				errs = append(errs, fmt.Errorf("%s:%d: rule %q: %w", r.File, r.Line, r.Key, err))
 			}
 		}
@@ -132,6 +134,7 @@ func NewEngine(set *Set, config Config) (*Engine, error) {
 	for _, r := range g.rules {
 		if r.Correlation {
 			r.join = g.newJoin(r)
+			g.joins = append(g.joins, r.join)
 			for step, b := range r.Bases {
 				base := g.keys[b.Key]
 				base.parents = append(base.parents, parent{rule: r, step: step})
@@ -149,7 +152,11 @@ func NewEngine(set *Set, config Config) (*Engine, error) {
 		return nil, err
 	}
 	g.groups = groups{engine: g}
-	g.index = newIndex(set.Rules)
+	var indexed []match.Rule
+	for _, r := range set.Rules {
+		indexed = append(indexed, match.Rule{Kinds: r.Kinds, Condition: r.cond})
+	}
+	g.index = match.NewIndex(indexed)
 	g.visit = g.try
 	return g, nil
 }
@@ -159,6 +166,23 @@ func orDefault[T int | time.Duration](v, otherwise T) T {
 		return otherwise
 	}
 	return v
+}
+
+// forget makes the engine as if it had observed nothing, but for Stats. A new one would
+// compile the rules again.
+func (g *Engine) forget() {
+	g.groups, g.clocks = groups{engine: g}, map[string]*clock{}
+	for _, j := range g.joins {
+		j.groups, j.hits = map[string]*group{}, 0
+		j.order.Init()
+	}
+	g.hold = newHolder(g.hold.most)
+	g.behaviours = behaviour.NewKeys()
+	for _, r := range g.rules {
+		if r.learner != nil {
+			r.learner.forget(g.behaviours)
+		}
+	}
 }
 
 // Stats gives the counts.
@@ -179,11 +203,11 @@ func (g *Engine) Stats() Stats {
 func (g *Engine) Observe(e *audit.Event) []Alert {
 	g.stats.events.Add(1)
 	g.alerts = nil
-	g.view.reset(e)
+	g.view.Reset(e)
 	g.behaviours.Next()
 	g.tick(e)
 	if !g.own(e) {
-		g.index.each(e, g.visit)
+		g.index.Each(e, g.visit)
 	}
 	for _, s := range g.config.Stateful {
 		s.Observe(e, g.emit)
@@ -208,14 +232,14 @@ func (g *Engine) own(e *audit.Event) bool {
 }
 
 func (g *Engine) try(n int) {
-	r, e := g.rules[n], g.view.event
+	r, e := g.rules[n], g.view.Event()
 	if r.learner != nil {
-		if r.Behaviour.Concerns(e, g.view.succeeded()) && r.program.eval(g.view) {
+		if r.Behaviour.Concerns(e, g.view.Succeeded()) && r.program.Eval(g.view) {
 			g.learn(r.learner, e)
 		}
 		return
 	}
-	if !r.program.eval(g.view) {
+	if !r.program.Eval(g.view) {
 		return
 	}
 	g.stats.matches.Add(1)

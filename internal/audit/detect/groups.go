@@ -12,11 +12,12 @@ import (
 	"bulwark.dev/bulwark/internal/audit"
 )
 
-// groups are what all correlations remember, in the order of use, so that what was
-// not seen for longest is forgotten first.
+// groups are what all correlations remember. Where that is too much, the correlation
+// that remembers most forgets what it has not seen for longest: who makes up names for
+// one of them does not empty the others.
 type groups struct {
 	engine      *Engine
-	order       list.List // of *group, the latest in front
+	used        *group
 	count, hits int
 }
 
@@ -70,12 +71,14 @@ func (g *group) insert(h hit) int {
 	}
 	g.hits = slices.Insert(g.hits, n, h)
 	g.join.engine.groups.hits++
+	g.join.hits++
 	return n
 }
 
 // drop removes the hits [from, to). Those at the front cost nothing.
 func (g *group) drop(from, to int) {
 	g.join.engine.groups.hits -= to - from
+	g.join.hits -= to - from
 	if from == 0 {
 		g.hits = g.hits[to:]
 		return
@@ -103,29 +106,69 @@ func (g *group) since(t int64) int {
 // get finds or makes a group and marks it as used.
 func (s *groups) get(j *join, key string) *group {
 	if g := j.groups[key]; g != nil {
-		s.order.MoveToFront(g.place)
+		j.order.MoveToFront(g.place)
+		s.used = g
 		return g
 	}
 	g := &group{join: j, key: key}
-	g.place = s.order.PushFront(g)
+	g.place = j.order.PushFront(g)
 	j.groups[key] = g
+	s.used = g
 	s.count++
 	return g
 }
 
 func (s *groups) remove(g *group) {
-	s.order.Remove(g.place)
+	g.join.order.Remove(g.place)
 	delete(g.join.groups, g.key)
 	s.count--
 	s.hits -= len(g.hits)
+	g.join.hits -= len(g.hits)
 	g.hits, g.open = nil, false
+	if s.used == g {
+		s.used = nil
+	}
+}
+
+// largest is the group to forget: of the correlation with the most groups, or hits, the
+// one that was not seen for longest. The group in use is not among them.
+func (s *groups) largest(byCount bool) *group {
+	var most *join
+	size := func(j *join) int {
+		if byCount {
+			return j.order.Len()
+		}
+		return j.hits
+	}
+	for _, j := range s.engine.joins {
+		if s.oldest(j) != nil && (most == nil || size(j) > size(most)) {
+			most = j
+		}
+	}
+	if most == nil {
+		return nil
+	}
+	return s.oldest(most)
+}
+
+// oldest is the group of a correlation that was not seen for longest, unless it is the
+// one in use.
+func (s *groups) oldest(j *join) *group {
+	el := j.order.Back()
+	if el == nil {
+		return nil
+	}
+	if g, ok := el.Value.(*group); ok && g != s.used {
+		return g
+	}
+	return nil
 }
 
 // fit forgets what is too much. The group in use stays.
 func (s *groups) fit(config *Config, stats *counters) {
 	for s.count > 1 && (s.count > config.MaxGroups || s.hits > config.MaxHits) {
-		last, ok := s.order.Back().Value.(*group)
-		if !ok {
+		last := s.largest(s.count > config.MaxGroups)
+		if last == nil {
 			return
 		}
 		stats.groupsEvicted.Add(1)

@@ -52,7 +52,11 @@ func (h *holder) put(one *held) {
 func (g *Engine) likeness(r *running) string {
 	values := make([]string, 0, len(r.by))
 	for _, n := range r.by {
-		values = append(values, g.view.joined(n))
+		values = append(values, g.view.Joined(n))
+	}
+	// What somebody does as another is never held back for what the other did.
+	if e := g.view.Event(); e.Impersonated != nil {
+		values = append(values, e.User.Username)
 	}
 	return strings.ToValidUTF8(r.Key, "\uFFFD") + separator + groupKey(values)
 }

@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"container/list"
 	"crypto/sha256"
 	"encoding/binary"
 	"slices"
@@ -20,6 +21,8 @@ type join struct {
 	// by and values are, for each of the rules, the fields of group-by and of value_count.
 	by, values [][]int
 	groups     map[string]*group
+	order      list.List // of *group, the latest in front
+	hits       int       // of all groups
 }
 
 // The bounds of one group: it remembers so many events, at least.
@@ -56,7 +59,7 @@ func (g *Engine) newJoin(r *running) *join {
 						continue
 					}
 				}
-				out = append(out, g.view.slot(f))
+				out = append(out, g.view.Slot(f))
 			}
 			return out
 		}
@@ -73,7 +76,7 @@ func (j *join) texts(slots []int) []string {
 			out = append(out, "")
 			continue
 		}
-		out = append(out, j.engine.view.joined(n))
+		out = append(out, j.engine.view.Joined(n))
 	}
 	return out
 }
@@ -81,7 +84,7 @@ func (j *join) texts(slots []int) []string {
 // add takes in that a rule was met, and raises what follows.
 func (j *join) add(step int, f finding) {
 	g := j.engine
-	e := g.view.event
+	e := g.view.Event()
 	values := []uint64{0}
 	if j.form.Type == sigma.ValueCount {
 		if values = j.counted(step); len(values) == 0 {
@@ -132,8 +135,8 @@ func (j *join) counted(step int) []uint64 {
 	slots := j.values[step]
 	var texts []string
 	if len(slots) == 1 && slots[0] >= 0 {
-		for i := range v.values(slots[0]) {
-			texts = append(texts, v.values(slots[0])[i].text)
+		for i := range v.Len(slots[0]) {
+			texts = append(texts, v.Text(slots[0], i))
 		}
 	} else {
 		if whole := j.texts(slots); strings.Join(whole, "") != "" {
@@ -203,6 +206,7 @@ func (j *join) compress(g *group) {
 		}
 	}
 	j.engine.groups.hits -= len(g.hits) - len(kept)
+	j.hits -= len(g.hits) - len(kept)
 	g.hits = kept
 }
 

@@ -261,6 +261,34 @@ func TestMemory(t *testing.T) {
 	}
 }
 
+// TestMemoryIsFair: who fills the memory of one correlation with made up names does not
+// make another forget.
+func TestMemoryIsFair(t *testing.T) {
+	t.Parallel()
+	engine := mustEngine(t, Config{MaxGroups: 50, MaxHits: 500}, append(bases(),
+		correlation("slow", "{type: event_count, rules: [a], group-by: [user.username], timespan: 1d, condition: {gte: 5}}"),
+		correlation("flooded", "{type: event_count, rules: [b], group-by: [user.username], timespan: 1d, condition: {gte: 400}}"))...)
+	var got []string
+	for i := range 10_000 {
+		e := sample(uint64(i) + 1)
+		e.Verb, e.User.Username = "update", fmt.Sprint("made-up-", i)
+		switch {
+		case i%2000 == 1:
+			e.Verb, e.User.Username = "get", "alice"
+		case i%3 == 0: // one name, many events
+			e.User.Username = "made-up"
+		}
+		for _, a := range engine.Observe(e) {
+			if a.Rule == "slow" {
+				got = append(got, a.Actor)
+			}
+		}
+	}
+	if s := engine.Stats(); !slices.Equal(got, []string{"alice"}) || s.GroupsEvicted < 5000 || s.Groups > 50 || s.Hits > 500 {
+		t.Errorf("got %q: %+v", got, s)
+	}
+}
+
 // TestDeterminism observes the same events twice, and a third time with restarts: the
 // alerts are the same.
 func TestDeterminism(t *testing.T) {

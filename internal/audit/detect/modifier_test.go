@@ -31,6 +31,9 @@ func TestSearch(t *testing.T) {
 		{`{'|all': ['cart-1', 'nowhere']}`, false, nil},
 		{`['"hostPID":true']`, true, nil},
 		{`{'|re': 'cart-[0-9]'}`, true, nil},
+		{`{sourceIPs.last: 10.1.2.3}`, true, nil},
+		{`{sourceIPs.last|cidr: 192.0.2.0/24}`, false, nil},
+		{`{sourceIPs.last: null}`, true, func(e *audit.Event) { e.SourceIPs = nil }},
 		// Letters.
 		{`{verb: CREATE}`, true, nil},
 		{`{verb|cased: CREATE}`, false, nil},

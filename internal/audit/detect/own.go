@@ -9,6 +9,8 @@ import (
 
 	yaml "go.yaml.in/yaml/v3"
 
+	"bulwark.dev/bulwark/internal/audit/detect/lint"
+	"bulwark.dev/bulwark/internal/audit/detect/match"
 	"bulwark.dev/bulwark/internal/audit/detect/sigma"
 )
 
@@ -33,8 +35,6 @@ type ownTest struct {
 	events [][]byte
 }
 
-func levels() []string { return []string{LevelMetadata, LevelRequest, LevelRequestResponse} }
-
 // readOwn reads the attribute bulwark, strictly: it is ours.
 func (r *Rule) readOwn() error {
 	n := r.source.Attributes["bulwark"]
@@ -58,8 +58,8 @@ func (r *Rule) readOwn() error {
 	if err := dec.Decode(&r.own); err != nil {
 		return wrong("%w", err)
 	}
-	if r.own.MinimumLevel != "" && !slices.Contains(levels(), r.own.MinimumLevel) {
-		return wrong("minimumLevel %q: expected one of %v", r.own.MinimumLevel, levels())
+	if r.own.MinimumLevel != "" && !slices.Contains(lint.Levels(), r.own.MinimumLevel) {
+		return wrong("minimumLevel %q: expected one of %v", r.own.MinimumLevel, lint.Levels())
 	}
 	if r.own.Quiet != nil {
 		r.Quiet = *r.own.Quiet
@@ -196,7 +196,7 @@ func jsonValue(n *yaml.Node) (any, error) {
 // named checks the fields that the attribute names.
 func (l *loader) named(r *Rule) {
 	for _, name := range r.Suppress.By {
-		if _, err := parseField(name); err != nil {
+		if _, err := match.ParseField(name); err != nil {
 			l.fail(r.source, "bulwark.suppress.by: %w", err)
 		}
 	}
@@ -208,7 +208,7 @@ func (l *loader) named(r *Rule) {
 		if p.field == "" || slices.Contains(more, p.field) {
 			continue
 		}
-		if _, err := parseField(p.field); err != nil {
+		if _, err := match.ParseField(p.field); err != nil {
 			l.fail(r.source, "bulwark.summary: %w", err)
 		}
 	}

@@ -2,6 +2,7 @@ package detect
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"bulwark.dev/bulwark"
@@ -126,10 +127,10 @@ func TestIndexAgrees(t *testing.T) {
 					e.Verb, e.Object.Resource, e.Object.Subresource, e.Stage = verb, resource, sub, stage
 					events++
 					got := map[int]bool{}
-					engine.index.each(e, func(n int) { got[n] = true })
-					engine.view.reset(e)
+					engine.index.Each(e, func(n int) { got[n] = true })
+					engine.view.Reset(e)
 					for n, r := range engine.rules {
-						if !r.program.eval(engine.view) || stage == "RequestReceived" && !mentions(r.cond, "stage") {
+						if !r.program.Eval(engine.view) || stage == "RequestReceived" && !slices.Contains(r.Fields(), "stage") {
 							continue
 						}
 						met++

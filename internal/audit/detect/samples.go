@@ -25,18 +25,16 @@ func (s *Set) Samples(decode func(document []byte) ([]audit.Entry, error)) ([]Sa
 			continue
 		}
 		alone := &Set{Rules: withBases(r), vars: s.vars}
-		var kept *Engine // of a rule that remembers nothing from one call to the next
+		var kept *Engine
 		fires := func(events []*audit.Event) bool {
-			engine := kept
-			if engine == nil {
+			if kept == nil {
 				var err error
-				if engine, err = NewEngine(alone, Config{}); err != nil {
+				if kept, err = NewEngine(alone, Config{}); err != nil {
 					return false // the engine of the whole set says why
 				}
 			}
-			if len(alone.Rules) == 1 && !r.Correlation && r.Behaviour == nil && r.Suppress.For == 0 {
-				kept = engine
-			}
+			engine := kept
+			engine.forget()
 			fired := false
 			for i, e := range events {
 				e.Seq = uint64(i) + 1

@@ -14,7 +14,7 @@ const stateVersion = 1
 type savedState struct {
 	Version int               `json:"version"`
 	Rules   map[string]string `json:"rules"` // of correlations: a hash of what they say
-	// Groups and Held begin with what was not seen for longest.
+	// Groups, by correlation, and Held begin with what was not seen for longest.
 	Groups []savedGroup      `json:"groups,omitempty"`
 	Held   []held            `json:"held,omitempty"`
 	Clocks map[string]int64  `json:"clocks,omitempty"`
@@ -55,9 +55,11 @@ func (g *Engine) State() ([]byte, error) {
 			s.Rules[r.Key] = r.join.digest()
 		}
 	}
-	for el := g.groups.order.Back(); el != nil; el = el.Prev() {
-		if one, ok := el.Value.(*group); ok {
-			s.Groups = append(s.Groups, one.save())
+	for _, j := range g.joins {
+		for el := j.order.Back(); el != nil; el = el.Prev() {
+			if one, ok := el.Value.(*group); ok {
+				s.Groups = append(s.Groups, one.save())
+			}
 		}
 	}
 	for el := g.hold.order.Back(); el != nil; el = el.Prev() {

@@ -19,6 +19,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -27,6 +28,7 @@ import (
 	"time"
 
 	"bulwark.dev/bulwark"
+	"bulwark.dev/bulwark/internal/audit/vault"
 	"bulwark.dev/bulwark/internal/ops"
 )
 
@@ -42,6 +44,11 @@ type Config struct {
 	// the memory. Defaults: 1 GiB and 32 MiB.
 	Dir                    string
 	SpoolBytes, QueueBytes int64
+	// Keys encrypt the spool: the first of them does, all may decrypt what is there. Without
+	// any it is plain, and one that has encrypted files is refused. Salts are what makes each
+	// file's key; it is required with them.
+	Keys  vault.Keys
+	Salts io.Reader
 	// BatchBytes and BatchEvents bound what is sent at once. Defaults: 1 MiB and 2000.
 	BatchBytes, BatchEvents int
 	// Timeout is how long the trail may take to acknowledge a batch. Default: a minute.
@@ -69,6 +76,9 @@ const (
 func (c *Config) check() error {
 	if c.Log == nil || c.Now == nil || c.Random == nil || c.Part == "" || c.Instance == "" || c.Dir == "" {
 		return errors.New("a part, an instance, a folder, a log, a clock and randomness are required")
+	}
+	if !c.Keys.Empty() && c.Salts == nil {
+		return errors.New("to encrypt the spool a source of randomness is required")
 	}
 	if c.SpoolBytes == 0 {
 		c.SpoolBytes = 1 << 30
@@ -142,7 +152,7 @@ func New(cfg Config) (*Sender, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("forward events: %w", err)
 	}
-	box, err := openSpool(cfg.Dir, cfg.SpoolBytes)
+	box, err := openSpool(cfg.Dir, cfg.SpoolBytes, cfg.Keys, cfg.Salts)
 	if err != nil {
 		return nil, fmt.Errorf("forward events: %w", err)
 	}
@@ -156,6 +166,9 @@ func New(cfg Config) (*Sender, error) {
 			Action: "start", Failed: true, Reason: "Interrupted",
 			Message: "the process before did not end as it should: what it had not spooled is lost, and nobody counted it",
 		})
+	}
+	if box.plain > 0 {
+		s.Tell(Notice{Action: "start", Failed: true, Reason: "SpoolPlain", Message: box.warnPlain()})
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel

@@ -23,12 +23,14 @@ func seal(b []byte, from int) {
 
 // open gives the payload of the first frame of b and what is behind it. It is false
 // for a frame that is cut, empty, too long or not what was written.
-func open(b []byte) (payload, rest []byte, ok bool) {
+func open(b []byte) (payload, rest []byte, ok bool) { return openUpTo(b, maxPayload) }
+
+func openUpTo(b []byte, most uint32) (payload, rest []byte, ok bool) {
 	if len(b) < frameHead {
 		return nil, b, false
 	}
 	n := binary.LittleEndian.Uint32(b)
-	if n == 0 || n > maxPayload || int(n) > len(b)-frameHead {
+	if n == 0 || n > most || int(n) > len(b)-frameHead {
 		return nil, b, false
 	}
 	payload = b[frameHead : frameHead+int(n)]

@@ -27,6 +27,7 @@ import (
 	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/internal/audit"
 	"bulwark.dev/bulwark/internal/audit/ingest"
+	"bulwark.dev/bulwark/internal/audit/ingest/webhook"
 )
 
 const testToken = "0123456789abcdef0123"
@@ -113,13 +114,13 @@ func (tr *trail) all() []*audit.Event {
 
 func (tr *trail) start(tb testing.TB) {
 	tb.Helper()
-	tokens, err := ingest.OpenTokens(time.Now(), "gateway="+tr.token)
+	tokens, err := webhook.OpenTokens(time.Now(), "gateway="+tr.token)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	decoder := &ingest.Decoder{Source: "webhook", Now: time.Now, Redact: func(*audit.Event) []audit.Opening { return nil }}
-	hook, err := ingest.NewWebhook(ingest.WebhookConfig{
-		Sink: tr, Decode: decoder.Decode, Clients: ingest.Clients{Tokens: tokens}, Log: slog.New(slog.DiscardHandler), Now: time.Now,
+	hook, err := webhook.New(webhook.Config{
+		Sink: tr, Decode: decoder.Decode, Clients: webhook.Clients{Tokens: tokens}, Log: slog.New(slog.DiscardHandler), Now: time.Now,
 	})
 	if err != nil {
 		tb.Fatal(err)
@@ -164,7 +165,7 @@ func (tr *trail) config(dir string) Config {
 	return Config{
 		URL: "https://" + tr.address + "/audit/v1/gateway", Credentials: Credentials{CAFile: tr.cert, TokenFile: tr.token},
 		Part: "gateway", Instance: "pod 1", Dir: dir, SpoolBytes: 8 << 20, Pause: 5 * time.Millisecond, LongPause: 40 * time.Millisecond,
-		Log: slog.New(slog.DiscardHandler), Now: time.Now, Random: mrand.Uint64,
+		Log: slog.New(slog.DiscardHandler), Now: time.Now, Random: mrand.Uint64, Salts: rand.Reader,
 	}
 }
 

@@ -11,12 +11,15 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bulwark.dev/bulwark/internal/audit/vault"
 )
 
 // A child process is this test program with these variables set.
@@ -43,6 +46,12 @@ func child(args []string) {
 	tr := &trail{files: files{cert: args[1], token: args[2]}, address: args[3]}
 	cfg := tr.config(args[0])
 	cfg.QueueBytes = leastQueue
+	if args[6] != "" {
+		var err error
+		if cfg.Keys, err = vault.ReadKeys(args[6]); err != nil {
+			panic(err)
+		}
+	}
 	s, err := New(cfg)
 	if err != nil {
 		panic(err)
@@ -69,10 +78,10 @@ func child(args []string) {
 	fmt.Fprintln(os.Stdout, "ended", s.counts.dropped.Load(), err != nil) //nolint:errcheck // as above
 }
 
-func startChild(t *testing.T, kind string, tr *trail, dir, name string, n int) (*exec.Cmd, *bufio.Scanner) {
+func startChild(t *testing.T, kind string, tr *trail, dir, name, key string, n int) (*exec.Cmd, *bufio.Scanner) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), childKind+"="+kind, childArgs+"="+strings.Join([]string{dir, tr.cert, tr.token, tr.address, name, strconv.Itoa(n)}, "\n"))
+	cmd.Env = append(os.Environ(), childKind+"="+kind, childArgs+"="+strings.Join([]string{dir, tr.cert, tr.token, tr.address, name, strconv.Itoa(n), key}, "\n"))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -90,14 +99,20 @@ func TestKilled(t *testing.T) {
 	t.Parallel()
 	tr, dir := newTrail(t), t.TempDir()
 	spooled := map[string]int{}
+	keys := []vault.Key{newKey(t), newKey(t)}
 	for round := range 8 {
+		// The spool is plain first, and then encrypted; in the end another key comes first.
+		key := ""
+		if round >= 3 {
+			key = keyFile(t, keys[0])
+		}
 		if round%3 == 1 {
 			tr.start(t)
 		} else {
 			tr.kill(t)
 		}
 		name := fmt.Sprint("r", round)
-		cmd, lines := startChild(t, "killed", tr, dir, name, 1<<20)
+		cmd, lines := startChild(t, "killed", tr, dir, name, key, 1<<20)
 		for range 1 + mrand.IntN(12) {
 			if !lines.Scan() {
 				t.Fatal(lines.Err())
@@ -115,12 +130,33 @@ func TestKilled(t *testing.T) {
 		if err := cmd.Wait(); err == nil {
 			t.Fatal("the child ended by itself")
 		}
+		if round != 6 { // in which the trail took nothing
+			continue
+		}
+		if _, err := New(tr.config(dir)); !errors.Is(err, vault.ErrNoKey) || !strings.Contains(err.Error(), keyOption) {
+			t.Fatalf("without a key: %v", err)
+		}
 	}
 	tr.kill(t)
 	tr.start(t)
-	s := mustNew(t, tr.config(dir))
+	cfg := tr.config(dir)
+	var err error
+	if cfg.Keys, err = vault.NewKeys(keys[1], keys[0]); err != nil {
+		t.Fatal(err)
+	}
+	s := mustNew(t, cfg)
 	eventually(t, "nothing waits", s.emptied)
 	mustClose(t, s)
+	// What was plain is gone, and with it all but the file that was written last.
+	left, err := filepath.Glob(filepath.Join(dir, "*"+partSuffix))
+	if err != nil || len(left) > 1 {
+		t.Errorf("%v are left, %v", left, err)
+	}
+	for _, path := range left {
+		if text, err := os.ReadFile(path); err != nil || !strings.HasPrefix(string(text), partMagic) || strings.Contains(string(text), "delivery") {
+			t.Errorf("%s: %d plain bytes, %v", path, len(text), err)
+		}
+	}
 	got, total := tr.requests(), 0
 	for name, last := range spooled {
 		for i := range last + 1 {
@@ -145,7 +181,7 @@ func TestDiskFails(t *testing.T) {
 	tr.start(t)
 	run := func(name string, n int) (dropped int, failed bool) {
 		t.Helper()
-		cmd, lines := startChild(t, "limited", tr, dir, name, n)
+		cmd, lines := startChild(t, "limited", tr, dir, name, "", n)
 		last := ""
 		for lines.Scan() {
 			last = lines.Text()

@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"crypto/cipher"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"bulwark.dev/bulwark/internal/audit/vault"
 )
 
 // Names in the folder of a spool.
@@ -34,6 +37,21 @@ type position struct {
 type part struct {
 	number uint64
 	size   int64
+	// head is how much of it comes before the first frame: none where it is plain.
+	head int64
+	// aead decrypts an encrypted part. Where it is nil its head is damaged, and so all of it.
+	aead cipher.AEAD
+}
+
+// start is where the part's first frame is that was not acknowledged before a place.
+func (p *part) start(at position) int64 {
+	switch {
+	case p.number < at.number:
+		return p.size
+	case p.number == at.number:
+		return min(max(p.head, at.offset), p.size)
+	}
+	return p.head
 }
 
 // spool keeps frames in files, oldest first, until they are acknowledged. One
@@ -42,6 +60,8 @@ type part struct {
 type spool struct {
 	dir       string
 	max, each int64
+	keys      vault.Keys // the first of them encrypts
+	random    io.Reader
 	lock      *os.File
 	place     *os.File
 	// interrupted says that the process before did not close the spool.
@@ -54,15 +74,19 @@ type spool struct {
 	total int64
 	at    position
 	turn  uint64 // how often the position was written
+
+	// plain is how many parts were there, when there were keys, that are not encrypted.
+	plain int
+	box   []byte // frames that are encrypted, to be written; of who appends
 }
 
 // openSpool takes the folder for this process. What is there is sent before what
 // comes: it is never appended to, since its end may be half a write.
-func openSpool(dir string, most int64) (_ *spool, err error) {
+func openSpool(dir string, most int64, keys vault.Keys, random io.Reader) (_ *spool, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open spool: %w", err)
 	}
-	s := &spool{dir: dir, max: most, each: min(max(most/8, 64<<10), 8<<20)}
+	s := &spool{dir: dir, max: most, each: min(max(most/8, 64<<10), 8<<20), keys: keys, random: random}
 	if s.lock, err = takeLock(filepath.Join(dir, lockName)); err != nil {
 		return nil, fmt.Errorf("open spool %s: is another process using it? %w", dir, err)
 	}
@@ -112,16 +136,24 @@ func (s *spool) list() error {
 			return err
 		}
 		size := info.Size()
-		if number < s.at.number || number == s.at.number && s.at.offset >= size || size == 0 {
+		s.last = max(s.last, number)
+		p := part{number: number, size: size}
+		if p.start(s.at) < size {
+			if err := s.unlock(&p); err != nil {
+				return err
+			}
+		}
+		if p.start(s.at) >= size {
 			if err := os.Remove(name); err != nil {
 				return err
 			}
-			s.last = max(s.last, number)
 			continue
 		}
-		s.parts = append(s.parts, part{number, size})
+		if p.head == 0 && !s.keys.Empty() {
+			s.plain++
+		}
+		s.parts = append(s.parts, p)
 		s.total += size
-		s.last = max(s.last, number)
 	}
 	slices.SortFunc(s.parts, func(a, b part) int {
 		if a.number < b.number {
@@ -143,32 +175,37 @@ func (s *spool) append(data []byte) (kept int, err error) {
 	for kept < len(data) {
 		s.mu.Lock()
 		room := s.max - s.total
-		size := int64(-1)
+		var to *part
 		if s.out != nil {
-			size = s.parts[len(s.parts)-1].size
+			last := s.parts[len(s.parts)-1]
+			to = &last
 		}
 		s.mu.Unlock()
 		_, first, ok := frameEnd(data[kept:])
 		if !ok {
 			return kept, errors.New("what was queued is no frame") // a mistake of ours, and not to be written
 		}
-		if size >= 0 && size+int64(first) > s.each {
+		need := int64(first)
+		if !s.keys.Empty() {
+			need += vault.Overhead
+		}
+		if to != nil && to.size+need > max(s.each, to.head+need) {
 			if err := s.rotate(); err != nil {
 				return kept, err
 			}
 			continue
 		}
-		if int64(first) > room {
+		if to == nil && need+s.headSize() > room || to != nil && need > room {
 			return kept, errFull
 		}
-		if size < 0 {
+		if to == nil {
 			if err := s.begin(); err != nil {
 				return kept, err
 			}
-			size = 0
+			continue
 		}
-		_, n := take(data[kept:], int(min(room, max(s.each-size, int64(first)))), len(data))
-		if err := s.write(data[kept : kept+n]); err != nil {
+		b, n := s.gather(data[kept:], to, min(room, max(s.each-to.size, need)))
+		if err := s.write(b); err != nil {
 			return kept, err
 		}
 		kept += n
@@ -186,12 +223,22 @@ func frameEnd(b []byte) (payload []byte, n int, ok bool) {
 func (s *spool) begin() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out, err := os.OpenFile(s.path(s.last+1), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // a number in the folder that this package was given
+	p := part{number: s.last + 1}
+	head, err := s.lockPart(&p)
+	if err != nil {
+		return fmt.Errorf("begin a part of the spool: %w", err)
+	}
+	out, err := os.OpenFile(s.path(p.number), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // a number in the folder that this package was given
 	if err != nil {
 		return fmt.Errorf("begin a part of the spool: %w", err)
 	}
 	s.last++
-	s.out, s.parts = out, append(s.parts, part{number: s.last})
+	if _, err := out.Write(head); err != nil {
+		return fmt.Errorf("begin a part of the spool: %w", errors.Join(err, out.Close(), os.Remove(s.path(p.number)))) //nolint:gosec // likewise
+	}
+	p.size = p.head
+	s.total += p.size
+	s.out, s.parts = out, append(s.parts, p)
 	return nil
 }
 
@@ -204,6 +251,12 @@ func (s *spool) rotate() error {
 	}
 	err := s.out.Close()
 	s.out = nil
+	// One that took nothing is not kept: a disk that fails would get one after the other.
+	if n := len(s.parts) - 1; s.parts[n].size == s.parts[n].head {
+		err = errors.Join(err, os.Remove(s.path(s.parts[n].number))) //nolint:gosec // likewise
+		s.total -= s.parts[n].size
+		s.parts = s.parts[:n]
+	}
 	s.tidy()
 	if err != nil {
 		return fmt.Errorf("end a part of the spool: %w", err)
@@ -214,12 +267,14 @@ func (s *spool) rotate() error {
 // write appends to the newest part, or leaves it as it was.
 func (s *spool) write(b []byte) error {
 	s.mu.Lock()
-	out, size := s.out, s.parts[len(s.parts)-1].size
+	out, p := s.out, s.parts[len(s.parts)-1]
+	size := p.size
 	s.mu.Unlock()
 	if _, err := out.WriteAt(b, size); err != nil {
 		// What was written of it must not be taken for events after a restart. Where it
-		// cannot be cut off either, nothing more goes into this part.
-		if cut := out.Truncate(size); cut != nil {
+		// cannot be cut off either, nothing more goes into this part; nor where other events
+		// would be encrypted for the same place, with the same nonce.
+		if cut := out.Truncate(size); cut != nil || p.head > 0 {
 			err = errors.Join(err, cut, s.rotate())
 		}
 		return fmt.Errorf("write to the spool: %w", err)
@@ -236,7 +291,7 @@ func (s *spool) write(b []byte) error {
 func (s *spool) read(most, events int) (payloads [][]byte, end position, damaged int64, err error) {
 	s.mu.Lock()
 	s.tidy()
-	end, left := s.next()
+	end, left, p := s.next()
 	s.mu.Unlock()
 	if left == 0 {
 		return nil, end, 0, nil
@@ -250,13 +305,17 @@ func (s *spool) read(most, events int) (payloads [][]byte, end position, damaged
 		return nil, end, 0, fmt.Errorf("read the spool: %w", err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	for _, size := range []int64{int64(most), maxPayload + frameHead} {
+	if p.damaged() {
+		end.offset += left
+		return nil, end, left, nil
+	}
+	for _, size := range []int64{int64(most), maxPayload + frameHead + vault.Overhead} {
 		b := make([]byte, min(left, size))
 		n, err := f.ReadAt(b, end.offset)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return nil, end, 0, fmt.Errorf("read the spool: %w", err)
 		}
-		if payloads, n = take(b[:n], most, events); n > 0 {
+		if payloads, n = p.take(b[:n], end.offset, most, events); n > 0 {
 			end.offset += int64(n)
 			return payloads, end, 0, nil
 		}
@@ -265,19 +324,16 @@ func (s *spool) read(most, events int) (payloads [][]byte, end position, damaged
 	return nil, end, left, nil
 }
 
-// next is where the first event begins that was not acknowledged, and how many bytes
-// its part has from there. The caller holds mu.
-func (s *spool) next() (from position, left int64) {
+// next is where the first event begins that was not acknowledged, how many bytes its
+// part has from there, and that part. The caller holds mu.
+func (s *spool) next() (from position, left int64, in part) {
 	for _, p := range s.parts {
-		from = position{number: p.number}
-		if p.number == s.at.number {
-			from.offset = s.at.offset
-		}
+		from = position{number: p.number, offset: p.start(s.at)}
 		if left = p.size - from.offset; left > 0 {
-			return from, left
+			return from, left, p
 		}
 	}
-	return s.at, 0
+	return s.at, 0, part{}
 }
 
 // commit says that all before end was acknowledged.
@@ -295,7 +351,7 @@ func (s *spool) tidy() {
 	for len(s.parts) > 0 {
 		p := s.parts[0]
 		active := len(s.parts) == 1 && s.out != nil
-		if active || p.size > 0 && (p.number > s.at.number || p.number == s.at.number && s.at.offset < p.size) {
+		if active || p.start(s.at) < p.size {
 			return
 		}
 		// A part that stays is removed at the next start: its position says that it is done.
@@ -317,11 +373,9 @@ func (s *spool) mark() error {
 func (s *spool) unread() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := s.total
+	n := int64(0)
 	for _, p := range s.parts {
-		if p.number == s.at.number {
-			n -= min(s.at.offset, p.size)
-		}
+		n += p.size - p.start(s.at)
 	}
 	return n
 }

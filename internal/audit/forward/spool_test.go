@@ -2,10 +2,13 @@ package forward
 
 import (
 	"bytes"
+	"crypto/rand"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"bulwark.dev/bulwark/internal/audit/vault"
 )
 
 func frames(texts ...string) []byte {
@@ -18,9 +21,13 @@ func frames(texts ...string) []byte {
 	return b
 }
 
-func mustOpen(t *testing.T, dir string, most int64) *spool {
+func mustOpen(t *testing.T, dir string, most int64, keys ...vault.Key) *spool {
 	t.Helper()
-	s, err := openSpool(dir, most)
+	given, err := vault.NewKeys(keys...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := openSpool(dir, most, given, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,8 +59,18 @@ func rest(t *testing.T, s *spool) (texts []string, damaged int64) {
 // before is there.
 func TestEveryByte(t *testing.T) {
 	t.Parallel()
+	everyByte(t, 0, 0)
+}
+
+func TestEveryByteEncrypted(t *testing.T) {
+	t.Parallel()
+	everyByte(t, partHead, vault.Overhead, newKey(t))
+}
+
+func everyByte(t *testing.T, head, overhead int, keys ...vault.Key) {
+	t.Helper()
 	base := t.TempDir()
-	s := mustOpen(t, base, leastSpool)
+	s := mustOpen(t, base, leastSpool, keys...)
 	var want []string
 	for i := range 6 {
 		text := fmt.Sprintf("event %d", i)
@@ -81,19 +98,22 @@ func TestEveryByte(t *testing.T) {
 	if err := s.close(false); err != nil {
 		t.Fatal(err)
 	}
-	each := len(frames(want[0]))
-	for cut := 2 * each; cut <= len(whole); cut++ {
+	each := len(frames(want[0])) + overhead
+	if len(whole) != head+6*each {
+		t.Fatalf("%d bytes, with a head of %d and frames of %d", len(whole), head, each)
+	}
+	for cut := head + 2*each; cut <= len(whole); cut++ {
 		dir := t.TempDir()
 		put(t, filepath.Join(dir, name), string(whole[:cut]))
 		put(t, filepath.Join(dir, positionName), string(place))
 		put(t, filepath.Join(dir, runningName), "")
-		again := mustOpen(t, dir, leastSpool)
+		again := mustOpen(t, dir, leastSpool, keys...)
 		if _, err := again.append(frames("new")); err != nil {
 			t.Fatal(err)
 		}
 		got, damaged := rest(t, again)
-		expect := append(append([]string(nil), want[2:cut/each]...), "new")
-		if fmt.Sprint(got) != fmt.Sprint(expect) || damaged != int64(cut%each) || !again.interrupted {
+		expect := append(append([]string(nil), want[2:(cut-head)/each]...), "new")
+		if fmt.Sprint(got) != fmt.Sprint(expect) || damaged != int64((cut-head)%each) || !again.interrupted {
 			t.Fatalf("cut at %d: %q, %d bytes damaged; want %q", cut, got, damaged, expect)
 		}
 		if err := again.close(true); err != nil {
@@ -110,7 +130,7 @@ func TestEveryByte(t *testing.T) {
 		}
 		put(t, filepath.Join(dir, name), string(whole))
 		put(t, filepath.Join(dir, positionName), string(bad))
-		again := mustOpen(t, dir, leastSpool)
+		again := mustOpen(t, dir, leastSpool, keys...)
 		got, damaged := rest(t, again)
 		if len(got) < 4 || fmt.Sprint(got) != fmt.Sprint(want[6-len(got):]) || damaged > 0 {
 			t.Fatalf("position %d: %q", i, got)

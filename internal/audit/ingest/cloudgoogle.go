@@ -2,9 +2,7 @@ package ingest
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 
 	"bulwark.dev/bulwark/internal/audit"
@@ -24,19 +22,11 @@ type logEntry struct {
 // request's address, and the HTTP status.
 func (r *reader) google(e *audit.Event) error {
 	var g logEntry
-	var seen names
 	known := []string{"protoPayload", "insertId", "timestamp", "labels", "resource", "operation"}
-	err := r.Object(func(name []byte) error {
-		key := string(name)
-		if i := slices.Index(known, key); i >= 0 {
-			if err := seen.take(i); err != nil {
-				return fmt.Errorf("%s: %w", key, err)
-			}
-		}
+	err := r.members("", "gcp", known, func(key string) (err error) {
 		if r.Null() {
 			return nil
 		}
-		var err error
 		switch key {
 		case "protoPayload":
 			err = r.payload(e, &g)
@@ -59,8 +49,6 @@ func (r *reader) google(e *audit.Event) error {
 					return r.fill(&g.operation)
 				})
 			})
-		default:
-			err = r.besides("gcp", key)
 		}
 		return err
 	})
@@ -95,22 +83,14 @@ func (r *reader) fill(into *string) error {
 
 // payload reads the AuditLog in a LogEntry.
 func (r *reader) payload(e *audit.Event, g *logEntry) error {
-	var seen names
 	known := []string{
 		"serviceName", "methodName", "resourceName", "request", "response", "status",
 		"authenticationInfo", "authorizationInfo", "requestMetadata", "requestURI",
 	}
-	return r.Object(func(name []byte) error {
-		key := string(name)
-		if i := slices.Index(known, key); i >= 0 {
-			if err := seen.take(i); err != nil {
-				return fmt.Errorf("protoPayload.%s: %w", key, err)
-			}
-		}
+	return r.members("protoPayload.", "gcp", known, func(key string) (err error) {
 		if r.Null() {
 			return nil
 		}
-		var err error
 		switch key {
 		case "serviceName":
 			g.service, err = r.text()
@@ -132,8 +112,6 @@ func (r *reader) payload(e *audit.Event, g *logEntry) error {
 			err = r.also(key, func() error { return r.grants(g) })
 		case "requestMetadata":
 			err = r.also(key, func() error { return r.caller(e) })
-		default:
-			err = r.besides("gcp", key)
 		}
 		return err
 	})

@@ -122,7 +122,7 @@ func (r *reader) attempt(read func() error) error {
 		return err
 	}
 	// Not even a hash of it: that would let one guess a secret in it.
-	entry := unread(r.d.Source, problem.Error(), r.now)
+	entry := Unread(r.d.Source, problem.Error(), r.now)
 	entry.Event.Cluster = r.cluster
 	entry.Event.More = append(strconv.AppendInt([]byte(`{"bytes":`), int64(len(raw)), 10), '}')
 	r.entries = append(r.entries, entry)

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/tools/txtar"
 
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/ingest/redact"
 )
 
 var updateDecode = flag.Bool("update-decode", false, "rewrite the events in testdata/decode")
@@ -150,7 +151,7 @@ func TestDecodeRedacts(t *testing.T) {
 // TestDecodeWithRedactor: what the real redaction leaves can be written and read.
 func TestDecodeWithRedactor(t *testing.T) {
 	t.Parallel()
-	redactor, err := NewRedactor(rand.Reader, true)
+	redactor, err := redact.New(rand.Reader, true)
 	if err != nil {
 		t.Fatal(err)
 	}

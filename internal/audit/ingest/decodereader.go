@@ -155,8 +155,28 @@ func appendText(dst []byte, text string) []byte {
 	return append(append(append(dst, '"'), text...), '"')
 }
 
+// members reads an object. Each of the known members may stand once and goes to read; all
+// others stay under More, in a group. path is what an error puts before a name.
+func (r *reader) members(path, group string, known []string, read func(key string) error) error {
+	var seen names
+	return r.Object(func(name []byte) error {
+		key := string(name)
+		i := slices.Index(known, key)
+		if i < 0 {
+			return r.besides(group, key)
+		}
+		if err := seen.take(i); err != nil {
+			return fmt.Errorf("%s%s: %w", path, key, err)
+		}
+		return read(key)
+	})
+}
+
 // besides reads a value that has no field of its own.
 func (r *reader) besides(group, name string) error {
+	if r.Null() {
+		return nil
+	}
 	from := r.Offset()
 	if r.over {
 		r.drop(group, name, errOver.Error())
@@ -171,7 +191,7 @@ func (r *reader) besides(group, name string) error {
 		r.drop(group, name, err.Error())
 		return r.Skip()
 	}
-	if string(value) == "null" || string(value) == "{}" {
+	if string(value) == "{}" {
 		return nil
 	}
 	r.extras = append(r.extras, extra{group, name, value})

@@ -1,6 +1,7 @@
-// Package ingest takes events in: from an API server's webhook, from log files and
-// standard input, and from what EKS, AKS, GKE and Bulwark's own parts write. It puts
-// them into one form, takes secrets out, and hands them to the log.
+// Package ingest takes events in: it puts into one form what API servers send and what
+// EKS, AKS, GKE and Bulwark's own parts write. Package webhook brings them from API
+// servers and logfile from files and standard input; redact takes secrets out; a Sink,
+// the log, keeps them.
 //
 // All that it reads may be hostile. It bounds what it reads, and what it cannot
 // understand becomes an event of its own that says so.

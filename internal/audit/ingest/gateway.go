@@ -2,8 +2,6 @@ package ingest
 
 import (
 	"errors"
-	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,22 +16,13 @@ import (
 // under more.gateway.
 func (r *reader) gateway(e *audit.Event) error {
 	e.Kind = audit.KindGateway
-	var seen names
 	var refused bool
 	var lasted time.Duration
 	known := []string{
 		"time", "requestId", "decision", "code", "status", "reason", "identity", "sourceIP",
 		"method", "path", "durationUs",
 	}
-	err := r.Object(func(name []byte) (err error) {
-		key := string(name)
-		i := slices.Index(known, key)
-		if i < 0 {
-			return r.besides("gateway", key)
-		}
-		if err = seen.take(i); err != nil {
-			return fmt.Errorf("%s: %w", key, err)
-		}
+	err := r.members("", "gateway", known, func(key string) (err error) {
 		switch key {
 		case "time":
 			e.RequestReceived, err = r.time("requestReceivedTimestamp")
@@ -99,17 +88,8 @@ func (r *reader) decision(e *audit.Event) (refused bool, err error) {
 
 func (r *reader) identity(e *audit.Event) error {
 	e.User.Extra = make(map[string][]string, 3)
-	var seen names
-	return r.Object(func(name []byte) error {
-		key := string(name)
-		i := slices.Index([]string{"name", "groups", "method", "issuer", "roles"}, key)
-		if i < 0 {
-			return r.besides("identity", key)
-		}
-		err := seen.take(i)
-		if err != nil {
-			return fmt.Errorf("identity.%s: %w", key, err)
-		}
+	known := []string{"name", "groups", "method", "issuer", "roles"}
+	return r.members("identity.", "identity", known, func(key string) (err error) {
 		switch key {
 		case "name":
 			e.User.Username, err = r.text()

@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 
 	"bulwark.dev/bulwark/internal/audit"
@@ -13,17 +12,8 @@ import (
 // send can say so, and only the source is bound to a token.
 func (r *reader) part(e *audit.Event) error {
 	e.Kind = audit.KindSystem
-	var seen names
 	known := []string{"time", "action", "outcome", "reason", "message"}
-	err := r.Object(func(name []byte) (err error) {
-		key := string(name)
-		i := slices.Index(known, key)
-		if i < 0 {
-			return r.besides("part", key)
-		}
-		if err = seen.take(i); err != nil {
-			return fmt.Errorf("%s: %w", key, err)
-		}
+	err := r.members("", "part", known, func(key string) (err error) {
 		switch key {
 		case "time":
 			e.StageAt, err = r.time("stageTimestamp")

@@ -17,9 +17,9 @@ type Sink interface {
 // nothing of the document: its memory is used again.
 type Decode func(document []byte) ([]audit.Entry, error)
 
-// unread is the event that stands for input that could not be kept as what it was.
+// Unread is the event that stands for input that could not be kept as what it was.
 // Its text says what was wrong and never quotes the input, which may hold secrets.
-func unread(source, text string, now time.Time) audit.Entry {
+func Unread(source, text string, now time.Time) audit.Entry {
 	return audit.Entry{Event: &audit.Event{
 		Kind: audit.KindSystem, Source: source, Received: micros(now), Verb: "ingest",
 		Status: audit.Status{Status: "Failure", Reason: "Unreadable", Message: text},

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"bulwark.dev/bulwark/internal/audit"
 )
@@ -22,6 +21,8 @@ type request struct {
 	// opened says that some entry has openings, which are encrypted under the key of the
 	// file that the frame goes to.
 	opened bool
+	// forced is what retention tells before it makes room: a full log takes it too.
+	forced bool
 	size   int
 
 	first uint64
@@ -40,6 +41,10 @@ type request struct {
 // error is returned. Once their write has begun, Append waits for its end and tells
 // what came of it, so that nobody appends twice what is there.
 func (l *Log) Append(ctx context.Context, entries []audit.Entry) (first uint64, err error) {
+	return l.append(ctx, entries, false)
+}
+
+func (l *Log) append(ctx context.Context, entries []audit.Entry, forced bool) (first uint64, err error) {
 	if len(entries) == 0 {
 		return 0, nil
 	}
@@ -47,7 +52,7 @@ func (l *Log) Append(ctx context.Context, entries []audit.Entry) (first uint64, 
 		return 0, fmt.Errorf("append to the audit log: %w", err)
 	}
 	r := l.pool.Get().(*request) //nolint:forcetypeassert // the pool holds nothing else
-	r.done = make(chan struct{})
+	r.done, r.forced = make(chan struct{}), forced
 	if err := r.encode(entries, l.master != nil); err != nil {
 		l.release(r)
 		return 0, fmt.Errorf("append to the audit log: %w", err)
@@ -193,16 +198,4 @@ func (r *request) appendTo(dst []byte, w *writer) ([]byte, error) {
 		}
 	}
 	return dst, nil
-}
-
-// system makes an event of the log's own life.
-func system(now time.Time, verb, failure, message string, notes map[string]string) *audit.Event {
-	e := &audit.Event{
-		Kind: audit.KindSystem, Source: "log", Verb: verb, Received: now.UTC().Truncate(time.Microsecond),
-		Status: audit.Status{Reason: failure, Message: message}, Annotations: notes,
-	}
-	if failure != "" {
-		e.Status.Status = "Failure"
-	}
-	return e
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"bulwark.dev/bulwark/internal/audit/log/disk"
 	"bulwark.dev/bulwark/internal/audit/vault"
 )
 
@@ -116,7 +117,7 @@ func (cfg *RotateConfig) renew(s SegmentFile) error {
 		do   func() error
 	}{
 		{"write", func() error {
-			return writeSynced(beside.Path, func(w io.Writer) error {
+			return disk.WriteSynced(beside.Path, func(w io.Writer) error {
 				return WriteSealed(w, beside, cfg.Keys, cfg.Random, func(w io.Writer) error {
 					_, err := io.Copy(w, io.NewSectionReader(old, 0, old.Size))
 					return err
@@ -124,7 +125,7 @@ func (cfg *RotateConfig) renew(s SegmentFile) error {
 			})
 		}},
 		{"compare", func() error { return compareSealed(beside, cfg.Keys, was) }},
-		{"rename", func() error { return publish(beside.Path, s.Path) }},
+		{"rename", func() error { return disk.Publish(beside.Path, s.Path) }},
 	} {
 		if err := cfg.step(step.name); err != nil {
 			return err

@@ -129,18 +129,6 @@ const lookedAt = 4096
 // the first to the last; who comes to read another one is told then. Files whose heads are
 // damaged are passed over: who reads them is told of it, too.
 func MissingKeys(dir string, keys vault.Keys) error {
-	files, err := storedFiles(dir, lookedAt)
-	if err != nil {
-		return err
-	}
-	told := map[vault.ID]bool{}
-	var missing []error
-	for _, file := range files {
-		if !file.Encrypted || keys.Has(file.Key) || told[file.Key] {
-			continue
-		}
-		told[file.Key] = true
-		missing = append(missing, &vault.MissingKeyError{Path: file.Path, ID: file.Key})
-	}
-	return errors.Join(missing...)
+	_, err := Survey(dir, keys)
+	return err
 }

@@ -15,12 +15,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/log/disk"
 	"bulwark.dev/bulwark/internal/audit/vault"
 )
 
 // nonces remembers what was written under each nonce of each salt, by all processes.
 type nonces struct {
-	systemDisk
+	disk.System
 
 	mu     sync.Mutex
 	under  map[string][]byte
@@ -31,18 +32,18 @@ type nonces struct {
 	half   bool
 }
 
-func (d *nonces) create(path string) (file, error) {
-	f, err := d.systemDisk.create(path)
-	return &nonceFile{file: f, disk: d}, err
+func (d *nonces) Create(path string) (disk.File, error) {
+	f, err := d.System.Create(path)
+	return &nonceFile{File: f, disk: d}, err
 }
 
-func (d *nonces) reopen(path string) (file, error) {
-	f, err := d.systemDisk.reopen(path)
-	return &nonceFile{file: f, disk: d, salt: "written on"}, err
+func (d *nonces) Reopen(path string) (disk.File, error) {
+	f, err := d.System.Reopen(path)
+	return &nonceFile{File: f, disk: d, salt: "written on"}, err
 }
 
 type nonceFile struct {
-	file
+	disk.File
 	disk *nonces
 	salt string
 }
@@ -56,7 +57,7 @@ func (f *nonceFile) Write(b []byte) (int, error) {
 			f.disk.twice = append(f.disk.twice, "a salt")
 		}
 		f.disk.salts[f.salt] = true
-		return f.file.Write(b)
+		return f.File.Write(b)
 	}
 	at := fmt.Sprintf("%x/%d", f.salt, binary.LittleEndian.Uint64(b[8:]))
 	if old, ok := f.disk.under[at]; ok && !bytes.Equal(old, b) {
@@ -67,11 +68,11 @@ func (f *nonceFile) Write(b []byte) (int, error) {
 	if f.disk.fail != nil {
 		n := 0
 		if f.disk.half {
-			n, _ = f.file.Write(b[:len(b)/2])
+			n, _ = f.File.Write(b[:len(b)/2])
 		}
 		return n, f.disk.fail
 	}
-	return f.file.Write(b)
+	return f.File.Write(b)
 }
 
 // TestNonces: no nonce is used for two plaintexts under one salt, over crashes that leave

@@ -4,11 +4,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+
+	"bulwark.dev/bulwark/internal/audit/log/disk"
 )
 
 // faultyDisk is the system's disk that can be held up and made to fail.
 type faultyDisk struct {
-	systemDisk
+	disk.System
 
 	mu sync.Mutex
 	// failWrite and failSync give the error of the next write or sync; half says that the
@@ -39,25 +41,25 @@ func (d *faultyDisk) hold() (release func()) {
 
 func (d *faultyDisk) waitHeld() { <-d.held }
 
-func (d *faultyDisk) create(path string) (file, error) {
-	f, err := d.systemDisk.create(path)
+func (d *faultyDisk) Create(path string) (disk.File, error) {
+	f, err := d.System.Create(path)
 	return faultyFile{f, d}, err
 }
 
-func (d *faultyDisk) reopen(path string) (file, error) {
-	f, err := d.systemDisk.reopen(path)
+func (d *faultyDisk) Reopen(path string) (disk.File, error) {
+	f, err := d.System.Reopen(path)
 	return faultyFile{f, d}, err
 }
 
-func (d *faultyDisk) reserve(path string, size int64) error {
+func (d *faultyDisk) Reserve(path string, size int64) error {
 	if d.full.Load() {
 		return syscall.ENOSPC
 	}
-	return d.systemDisk.reserve(path, size)
+	return d.System.Reserve(path, size)
 }
 
 type faultyFile struct {
-	file
+	disk.File
 	disk *faultyDisk
 }
 
@@ -66,16 +68,16 @@ func (f faultyFile) Write(b []byte) (int, error) {
 	fail, half := f.disk.failWrite, f.disk.half
 	f.disk.mu.Unlock()
 	if fail == nil {
-		return f.file.Write(b)
+		return f.File.Write(b)
 	}
 	if err := fail(); err != nil {
 		n := 0
 		if half {
-			n, _ = f.file.Write(b[:len(b)/2])
+			n, _ = f.File.Write(b[:len(b)/2])
 		}
 		return n, err
 	}
-	return f.file.Write(b)
+	return f.File.Write(b)
 }
 
 func (f faultyFile) Sync() error {
@@ -91,7 +93,7 @@ func (f faultyFile) Sync() error {
 			return err
 		}
 	}
-	return f.file.Sync()
+	return f.File.Sync()
 }
 
 func (d *faultyDisk) set(change func(d *faultyDisk)) {

@@ -8,6 +8,9 @@ import (
 	"unicode/utf8"
 
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/log/numbers"
+	"bulwark.dev/bulwark/internal/audit/log/policy"
+	"bulwark.dev/bulwark/internal/audit/log/told"
 )
 
 // maxReason is the longest reason that somebody may give.
@@ -32,65 +35,65 @@ type HoldRequest struct {
 type heldBy struct {
 	name   string
 	match  func(*audit.Event) bool // nil holds everything
-	listed *Numbers
+	listed *numbers.Set
 }
 
 // Holds gives all holds that the log ever had.
-func (k *Keeper) Holds(ctx context.Context) (HoldHistory, error) {
+func (k *Keeper) Holds(ctx context.Context) (told.Holds, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err := k.ready(ctx); err != nil {
 		return nil, err
 	}
-	return append(HoldHistory{}, k.holds...), nil
+	return append(told.Holds{}, k.holds...), nil
 }
 
 // AddHold adds a hold. When it returns, nothing that the hold matches is pruned or
 // shredded any more, and what of it was going on has ended. The expression is kept with
 // its times made absolute, so that it means the same ever after.
-func (k *Keeper) AddHold(ctx context.Context, req HoldRequest, by Who) (Hold, error) {
+func (k *Keeper) AddHold(ctx context.Context, req HoldRequest, by told.Who) (told.Hold, error) {
 	hold, err := k.addHold(ctx, req, by)
 	if err != nil {
-		return Hold{}, fmt.Errorf("add hold %.80q: %w", req.Name, err)
+		return told.Hold{}, fmt.Errorf("add hold %.80q: %w", req.Name, err)
 	}
 	return hold, nil
 }
 
-func (k *Keeper) addHold(ctx context.Context, req HoldRequest, by Who) (Hold, error) {
-	if !className.MatchString(req.Name) {
-		return Hold{}, refuse("a name has at most 64 letters, digits, dots, dashes and underscores")
+func (k *Keeper) addHold(ctx context.Context, req HoldRequest, by told.Who) (told.Hold, error) {
+	if !policy.IsName(req.Name) {
+		return told.Hold{}, refuse("a name has at most 64 letters, digits, dots, dashes and underscores")
 	}
 	if err := checkReason(req.Reason); err != nil {
-		return Hold{}, err
+		return told.Hold{}, err
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err := k.ready(ctx); err != nil {
-		return Hold{}, err
+		return told.Hold{}, err
 	}
 	for _, h := range k.holds.Standing() {
 		if h.Name == req.Name {
-			return Hold{}, refuse("it stands already, since %s", h.Since.Format("2006-01-02 15:04:05Z"))
+			return told.Hold{}, refuse("it stands already, since %s", h.Since.Format("2006-01-02 15:04:05Z"))
 		}
 	}
 	now := k.cfg.Log.cfg.Now()
-	h := Hold{Name: req.Name, Reason: req.Reason, By: by}
-	var matched *Numbers
+	h := told.Hold{Name: req.Name, Reason: req.Reason, By: by}
+	var matched *numbers.Set
 	if strings.TrimSpace(req.Search) != "" {
 		var err error
 		if h.Search, _, err = k.cfg.Compile(req.Search, now); err != nil {
-			return Hold{}, refuse("--search: %w", err)
+			return told.Hold{}, refuse("--search: %w", err)
 		}
 		if h.Search == "" {
-			return Hold{}, refuse("--search: it finds everything: leave it out to hold everything")
+			return told.Hold{}, refuse("--search: it finds everything: leave it out to hold everything")
 		}
 		if _, _, err := k.cfg.Compile(h.Search, now); err != nil {
-			return Hold{}, refuse("--search: with its times made absolute it cannot be read again, so make it simpler: %w", err)
+			return told.Hold{}, refuse("--search: with its times made absolute it cannot be read again, so make it simpler: %w", err)
 		}
-		matched = &Numbers{}
+		matched = &numbers.Set{}
 		err = k.cfg.Find(ctx, h.Search, func(e *audit.Event) error { matched.Add(e.Seq); return nil })
 		if ctx.Err() != nil {
-			return Hold{}, ctx.Err()
+			return told.Hold{}, ctx.Err()
 		}
 		if err != nil {
 			h.Warning, matched = fmt.Sprintf("the events could not all be looked at: %v", err), nil
@@ -100,12 +103,12 @@ func (k *Keeper) addHold(ctx context.Context, req HoldRequest, by Who) (Hold, er
 	} else {
 		h.Matched = k.cfg.Log.Last()
 	}
-	return h, k.tell(ctx, h.event(now, matched), &h)
+	return h, k.tell(ctx, h.Event(now, matched), &h)
 }
 
 // tell appends an event about a hold and takes it into account. What was begun is ended
 // also when the caller goes away.
-func (k *Keeper) tell(ctx context.Context, e *audit.Event, h *Hold) error {
+func (k *Keeper) tell(ctx context.Context, e *audit.Event, h *told.Hold) error {
 	if _, err := k.cfg.Log.Append(context.WithoutCancel(ctx), []audit.Entry{{Event: e}}); err != nil {
 		return err
 	}
@@ -120,29 +123,29 @@ func (k *Keeper) tell(ctx context.Context, e *audit.Event, h *Hold) error {
 }
 
 // ReleaseHold ends a hold.
-func (k *Keeper) ReleaseHold(ctx context.Context, name, reason string, by Who) (Hold, error) {
+func (k *Keeper) ReleaseHold(ctx context.Context, name, reason string, by told.Who) (told.Hold, error) {
 	hold, err := k.releaseHold(ctx, name, reason, by)
 	if err != nil {
-		return Hold{}, fmt.Errorf("release hold %.80q: %w", name, err)
+		return told.Hold{}, fmt.Errorf("release hold %.80q: %w", name, err)
 	}
 	return hold, nil
 }
 
-func (k *Keeper) releaseHold(ctx context.Context, name, reason string, by Who) (Hold, error) {
+func (k *Keeper) releaseHold(ctx context.Context, name, reason string, by told.Who) (told.Hold, error) {
 	if err := checkReason(reason); err != nil {
-		return Hold{}, err
+		return told.Hold{}, err
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err := k.ready(ctx); err != nil {
-		return Hold{}, err
+		return told.Hold{}, err
 	}
 	for _, h := range k.holds.Standing() {
 		if h.Name == name {
-			return h, k.tell(ctx, h.release(k.cfg.Log.cfg.Now(), reason, by), &h)
+			return h, k.tell(ctx, h.Release(k.cfg.Log.cfg.Now(), reason, by), &h)
 		}
 	}
-	return Hold{}, refuse("no such hold stands")
+	return told.Hold{}, refuse("no such hold stands")
 }
 
 func checkReason(reason string) error {

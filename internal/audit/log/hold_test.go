@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/log/told"
 )
 
 // TestHolds: what is held stays, whatever asks for it to go, and the log alone says what
@@ -22,7 +23,7 @@ func TestHolds(t *testing.T) {
 	k := testKeeper(t, l)
 	mustAppend(t, l, withOpenings(slices.Concat(entries("a", 2), entries("a-case", 2))))
 	mustSeal(t, l)
-	carol := Who{Name: "carol", ID: "7"}
+	carol := told.Who{Name: "carol", ID: "7"}
 	hold, err := k.AddHold(t.Context(), HoldRequest{Name: "case-7", Reason: "court", Search: "id=a-case"}, carol)
 	if err != nil || hold.Matched != 2 || hold.Seq != 5 || !hold.Stands() {
 		t.Fatalf("%+v, %v", hold, err)
@@ -50,7 +51,7 @@ func TestHolds(t *testing.T) {
 		t.Fatal(err)
 	}
 	holds, err := ReadHolds(t.Context(), v)
-	if diff := cmp.Diff([]Hold{hold}, holds.Standing(), cmp.AllowUnexported(Hold{})); diff != "" || err != nil {
+	if diff := cmp.Diff([]told.Hold{hold}, holds.Standing(), cmp.AllowUnexported(told.Hold{})); diff != "" || err != nil {
 		t.Error(err, diff)
 	}
 	l = mustOpen(t, cfg)
@@ -85,7 +86,7 @@ func TestHoldEverything(t *testing.T) {
 	cfg, _ := agedConfig(t, 15)
 	l := mustOpen(t, cfg)
 	k := testKeeper(t, l)
-	if _, err := k.AddHold(t.Context(), HoldRequest{Name: "all", Reason: "r"}, Who{}); err != nil {
+	if _, err := k.AddHold(t.Context(), HoldRequest{Name: "all", Reason: "r"}, told.Who{}); err != nil {
 		t.Fatal(err)
 	}
 	mustAppend(t, l, entries("a", 2))
@@ -105,7 +106,7 @@ func TestHoldComesBetween(t *testing.T) {
 		if step != "prune-seal" {
 			return nil
 		}
-		_, err := k.AddHold(t.Context(), HoldRequest{Name: "late", Reason: "r", Search: "id=a-1"}, Who{})
+		_, err := k.AddHold(t.Context(), HoldRequest{Name: "late", Reason: "r", Search: "id=a-1"}, told.Who{})
 		return err
 	}
 	l := mustOpen(t, cfg)
@@ -130,19 +131,19 @@ func TestHoldsRefused(t *testing.T) {
 	cfg, _ := agedConfig(t, 15)
 	l := mustOpen(t, cfg)
 	k := testKeeper(t, l)
-	if _, err := k.AddHold(t.Context(), HoldRequest{Name: "h", Reason: "r", Search: "id=a"}, Who{}); err != nil {
+	if _, err := k.AddHold(t.Context(), HoldRequest{Name: "h", Reason: "r", Search: "id=a"}, told.Who{}); err != nil {
 		t.Fatal(err)
 	}
 	for name, req := range map[string]HoldRequest{
 		"twice": {Name: "h", Reason: "r"}, "no name": {Reason: "r"}, "no reason": {Name: "i"}, "a name with a space": {Name: "a b", Reason: "r"},
 		"no expression": {Name: "i", Reason: "r", Search: "user"}, "a reason that is no text": {Name: "i", Reason: "\xff"}, "a long reason": {Name: "i", Reason: strings.Repeat("r", 3000)},
 	} {
-		if _, err := k.AddHold(t.Context(), req, Who{}); !errors.Is(err, ErrRefused) {
+		if _, err := k.AddHold(t.Context(), req, told.Who{}); !errors.Is(err, ErrRefused) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	for _, tt := range [][2]string{{"i", "r"}, {"h", ""}} {
-		if _, err := k.ReleaseHold(t.Context(), tt[0], tt[1], Who{}); !errors.Is(err, ErrRefused) {
+		if _, err := k.ReleaseHold(t.Context(), tt[0], tt[1], told.Who{}); !errors.Is(err, ErrRefused) {
 			t.Errorf("%v: %v", tt, err)
 		}
 	}
@@ -150,7 +151,7 @@ func TestHoldsRefused(t *testing.T) {
 		"nothing": {Reason: "r"}, "both": {Events: []uint64{1}, Search: "id=a", Reason: "r"}, "no reason": {Events: []uint64{1}},
 		"no such event": {Events: []uint64{99}, Reason: "r"}, "no redactions": {Events: []uint64{1}, Reason: "r"}, "no expression": {Search: "x", Reason: "r"},
 	} {
-		if _, err := k.Shred(t.Context(), req, Who{}); !errors.Is(err, ErrRefused) {
+		if _, err := k.Shred(t.Context(), req, told.Who{}); !errors.Is(err, ErrRefused) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -160,8 +161,8 @@ func TestHoldsRefused(t *testing.T) {
 
 	// What comes in from elsewhere is no hold, and releases none.
 	e := entries("x", 2)
-	e[0].Event.Kind, e[0].Event.Verb, e[0].Event.Annotations = audit.KindSystem, VerbHoldRelease, map[string]string{noteHold: "h"}
-	e[1].Event.Source, e[1].Event.Verb, e[1].Event.Annotations = Source, VerbHoldRelease, map[string]string{noteHold: "h"}
+	e[0].Event.Kind, e[0].Event.Verb, e[0].Event.Annotations = audit.KindSystem, told.VerbHoldRelease, map[string]string{"hold": "h"}
+	e[1].Event.Source, e[1].Event.Verb, e[1].Event.Annotations = told.Source, told.VerbHoldRelease, map[string]string{"hold": "h"}
 	mustAppend(t, l, e)
 	mustSeal(t, l)
 	mustAppend(t, l, entries("a", 1))
@@ -192,24 +193,24 @@ func TestShred(t *testing.T) {
 	mustAppend(t, l, withOpenings(entries("a", 3)))
 	mustSeal(t, l)
 	mustAppend(t, l, slices.Concat(withOpenings(entries("a-late", 1)), entries("a-bare", 1)))
-	dry, err := k.Shred(t.Context(), ShredRequest{Search: "id=a", Reason: "r", DryRun: true}, Who{})
+	dry, err := k.Shred(t.Context(), ShredRequest{Search: "id=a", Reason: "r", DryRun: true}, told.Who{})
 	if err != nil || dry.Matched != 4 || dry.Events != 3 || dry.Told != 0 {
 		t.Errorf("%+v, %v", dry, err)
 	}
-	if out, err := k.Shred(t.Context(), ShredRequest{Events: []uint64{2}, Reason: "r"}, Who{Name: "carol"}); err != nil || out.Events != 1 || out.First != 2 {
+	if out, err := k.Shred(t.Context(), ShredRequest{Events: []uint64{2}, Reason: "r"}, told.Who{Name: "carol"}); err != nil || out.Events != 1 || out.First != 2 {
 		t.Errorf("%+v, %v", out, err)
 	}
 	if diff := cmp.Diff([]string{"a-0+", "a-1", "a-2+", "a-late-0+", "a-bare-0", ":shred"}, content(t, cfg)); diff != "" {
 		t.Error(diff)
 	}
-	out, err := k.Shred(t.Context(), ShredRequest{Search: "id=a", Reason: "r"}, Who{Name: "carol"})
+	out, err := k.Shred(t.Context(), ShredRequest{Search: "id=a", Reason: "r"}, told.Who{Name: "carol"})
 	if err != nil || out.Events != 3 || out.Matched != 4 {
 		t.Errorf("%+v, %v", out, err)
 	}
 	if diff := cmp.Diff([]string{"a-0", "a-1", "a-2", "a-late-0", "a-bare-0", ":shred", ":shred"}, content(t, cfg)); diff != "" {
 		t.Error(diff)
 	}
-	if out, err := k.Shred(t.Context(), ShredRequest{Search: "id=a", Reason: "r"}, Who{}); err != nil || out.Events != 0 || out.Told != 0 {
+	if out, err := k.Shred(t.Context(), ShredRequest{Search: "id=a", Reason: "r"}, told.Who{}); err != nil || out.Events != 0 || out.Told != 0 {
 		t.Errorf("again: %+v, %v", out, err)
 	}
 	mustSeal(t, l)

@@ -30,6 +30,8 @@ import (
 	"time"
 
 	"bulwark.dev/bulwark"
+	"bulwark.dev/bulwark/internal/audit/log/disk"
+	"bulwark.dev/bulwark/internal/audit/log/summary"
 	"bulwark.dev/bulwark/internal/audit/proof"
 	"bulwark.dev/bulwark/internal/audit/vault"
 )
@@ -87,7 +89,7 @@ type Config struct {
 	// append.
 	OnTrouble func(Trouble)
 
-	disk disk
+	disk disk.Disk
 	// step is called before each step of sealing, so that a test can end there.
 	step func(name string) error
 }
@@ -108,6 +110,7 @@ const (
 	TroubleMissing = "segment-missing" // a sealed segment that the ledger knows is gone
 	TroubleReserve = "reserve-failed"  // there is no room for the reserve file
 	TroubleSummary = "summary-failed"  // a segment could not be added to the summary, so searches open it
+	TroublePlain   = "plain-file"      // an encrypted log has files that are not encrypted
 	TroubleKey     = "openings-lost"   // openings could not be decrypted, so their segment has none
 )
 
@@ -149,7 +152,7 @@ func (c *Config) complete() error {
 		c.Reserve = 16 << 20
 	}
 	if c.disk == nil {
-		c.disk = systemDisk{}
+		c.disk = disk.System{}
 	}
 	if c.step == nil {
 		c.step = func(string) error { return nil }
@@ -172,6 +175,7 @@ type Log struct {
 	sealing chan struct{} // closed after each attempt to seal
 	sealErr error         // of the last attempt
 	waited  int           // who wait in Seal
+	making  bool          // retention makes room on a full disk
 	stats   Stats
 
 	wake     chan struct{} // tells the writer of requests
@@ -186,7 +190,7 @@ type Log struct {
 
 	// Of the goroutine that seals.
 	pacer   pacer
-	summary summary
+	summary *summary.Writer // nil until there is something to add
 
 	// shred is held by who changes openings files.
 	shred sync.Mutex
@@ -236,7 +240,11 @@ func open(ctx context.Context, cfg Config) (*Log, error) {
 	l.w.l = l
 	l.recent.most = cfg.Recent
 	l.pacer = pacer{now: cfg.Now, hurry: l.hurries, rest: rest}
+	var mixed Mixture
 	if err = MissingKeys(cfg.Dir, cfg.Keys); err == nil {
+		err = l.plainUnsealed(&mixed)
+	}
+	if err == nil {
 		err = l.recover(ctx)
 	}
 	if err != nil {
@@ -248,6 +256,9 @@ func open(ctx context.Context, cfg Config) (*Log, error) {
 	l.stop = stop
 	l.parts.Go(l.w.run)
 	l.parts.Go(func() { l.sealAll(background) })
+	if !cfg.Keys.Empty() {
+		l.parts.Go(func() { l.lookForPlain(background, mixed) })
+	}
 	return l, nil
 }
 
@@ -265,7 +276,7 @@ func makeFolders(dir string) error {
 		if err := os.MkdirAll(dir, folderMode); err != nil {
 			return err
 		}
-		if err := syncFolder(filepath.Dir(dir)); err != nil {
+		if err := disk.SyncFolder(filepath.Dir(dir)); err != nil {
 			return err
 		}
 	}
@@ -274,7 +285,7 @@ func makeFolders(dir string) error {
 			return err
 		}
 	}
-	return syncFolder(dir)
+	return disk.SyncFolder(dir)
 }
 
 // Dir is the log's directory.

@@ -14,6 +14,7 @@ import (
 
 	"bulwark.dev/bulwark"
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/log/disk"
 )
 
 // ErrShredded says that the key of openings was destroyed.
@@ -47,7 +48,7 @@ func itemContext(index int, seq uint64) []byte {
 func writeOpenings(folder string, first, last uint64, items []opened, by cipher.AEAD, random io.Reader) error {
 	path := filepath.Join(folder, spanName(first, last, openingsSuffix))
 	if len(items) == 0 {
-		return removeDurably(path)
+		return disk.Remove(path)
 	}
 	return writeOpeningsAt(path, first, last, items, by, random)
 }
@@ -89,30 +90,10 @@ func writeOpeningsAt(path string, first, last uint64, items []opened, by cipher.
 // writeFile writes a file whole, or not at all, and durably.
 func writeFile(path string, write func(w io.Writer) error) error {
 	temporary := path + temporarySuffix
-	if err := writeSynced(temporary, write); err != nil {
+	if err := disk.WriteSynced(temporary, write); err != nil {
 		return err
 	}
-	return publish(temporary, path)
-}
-
-// writeSynced writes a file and syncs it. On failure none is left.
-func writeSynced(path string, write func(w io.Writer) error) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, fileMode) //nolint:gosec // a name that this package made
-	if err != nil {
-		return err
-	}
-	w := bufio.NewWriterSize(f, 1<<18)
-	err = write(w)
-	if err == nil {
-		err = w.Flush()
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return errors.Join(err, os.Remove(path))
-	}
-	return nil
+	return disk.Publish(temporary, path)
 }
 
 // readOpenings calls fn with the openings of each event of a file.
@@ -173,7 +154,7 @@ func shredFile(path string) error {
 	if err := destroyKey(path, openingsKeyAt, keyBoxSize); err != nil {
 		return err
 	}
-	return removeDurably(path)
+	return disk.Remove(path)
 }
 
 // destroyKey overwrites a wrapped key with zeros.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/log/disk"
+	"bulwark.dev/bulwark/internal/audit/log/told"
 	"bulwark.dev/bulwark/internal/audit/vault"
 )
 
@@ -134,7 +136,7 @@ func (l *Log) removeUnfinished(last uint64) error {
 	}
 	for _, o := range openings {
 		if o.Last > last {
-			if err := removeDurably(o.Path); err != nil {
+			if err := disk.Remove(o.Path); err != nil {
 				return err
 			}
 		}
@@ -148,7 +150,7 @@ func (l *Log) removeUnfinished(last uint64) error {
 			if !strings.HasSuffix(entry.Name(), temporarySuffix) {
 				continue
 			}
-			if err := removeDurably(filepath.Join(folder, entry.Name())); err != nil {
+			if err := disk.Remove(filepath.Join(folder, entry.Name())); err != nil {
 				return err
 			}
 		}
@@ -286,7 +288,7 @@ func (l *Log) resume(s scanned, isLast bool) error {
 	w := &l.w
 	defer func() { l.last = w.next - 1 }()
 	if s.last < s.first { // it has no events
-		if err := removeDurably(s.path); err != nil {
+		if err := disk.Remove(s.path); err != nil {
 			return err
 		}
 		if s.size > s.end {
@@ -305,7 +307,7 @@ func (l *Log) resume(s scanned, isLast bool) error {
 	if s.size > s.end {
 		w.untold = append(w.untold, l.cutEvent(s))
 	}
-	f, err := l.cfg.disk.reopen(s.path)
+	f, err := l.cfg.disk.Reopen(s.path)
 	if err != nil {
 		return fmt.Errorf("go on with %s: %w", s.path, err)
 	}
@@ -331,7 +333,7 @@ func (l *Log) resume(s scanned, isLast bool) error {
 }
 
 func (l *Log) cutEvent(s scanned) *audit.Event {
-	return system(l.cfg.Now(), "recovered", "", "the log was not closed; what was being written then was never acknowledged and was cut off",
+	return told.Event(l.cfg.Now(), "recovered", "", "the log was not closed; what was being written then was never acknowledged and was cut off",
 		map[string]string{"file": filepath.Base(s.path), "bytes": strconv.FormatInt(s.size-s.end, 10), "from": strconv.FormatUint(s.last+1, 10)})
 }
 
@@ -362,11 +364,11 @@ func (l *Log) setAside(files []active, s scanned) error {
 		}
 	}
 	for _, path := range []string{folder, filepath.Dir(folder), l.cfg.Dir} {
-		if err := syncFolder(path); err != nil {
+		if err := disk.SyncFolder(path); err != nil {
 			return err
 		}
 	}
-	l.w.untold = append(l.w.untold, system(now, "quarantined", "Damaged", "the log was damaged: the events from there on were set aside, and the log goes on without them",
+	l.w.untold = append(l.w.untold, told.Event(now, "quarantined", "Damaged", "the log was damaged: the events from there on were set aside, and the log goes on without them",
 		map[string]string{
 			"cause": s.damage.Error(), "from": strconv.FormatUint(s.damage.Seq, 10),
 			"files": strconv.Itoa(len(files)), "bytes": strconv.FormatInt(bytes, 10), "folder": filepath.Base(folder),

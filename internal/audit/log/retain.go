@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/log/numbers"
+	"bulwark.dev/bulwark/internal/audit/log/policy"
+	"bulwark.dev/bulwark/internal/audit/log/told"
 	"bulwark.dev/bulwark/internal/audit/proof"
 )
 
@@ -47,7 +50,7 @@ type Keeper struct {
 	// too late for what is going on. Retention holds it for one segment at a time.
 	mu       sync.Mutex
 	known    bool
-	holds    HoldHistory
+	holds    told.Holds
 	standing []heldBy
 }
 
@@ -61,8 +64,8 @@ func NewKeeper(cfg KeeperConfig) (*Keeper, error) {
 
 // RetainOptions say what a retention does.
 type RetainOptions struct {
-	Policy *Policy
-	By     Who
+	Policy *policy.Policy
+	By     told.Who
 	// DryRun only says what would go.
 	DryRun bool
 }
@@ -120,11 +123,12 @@ type stored struct {
 // retention is one run.
 type retention struct {
 	k      *Keeper
-	policy *Policy
-	by     Who
+	policy *policy.Policy
+	by     told.Who
 	dry    bool
+	last   bool
 	now    time.Time
-	class  func(*audit.Event) *Class
+	class  func(*audit.Event) *policy.Class
 	files  []*stored
 	out    *Retained
 	batch  []*cutting
@@ -134,7 +138,7 @@ type retention struct {
 	surveys   map[uint64]*survey // the keeper's own, but in a dry run
 	rewritten map[uint64]bool
 	// gone are, in a dry run, the events that would be gone by now.
-	gone map[uint64]*Numbers
+	gone map[uint64]*numbers.Set
 }
 
 // Retain takes away what the policy does not keep: first what is too old, then the
@@ -160,15 +164,50 @@ func (k *Keeper) retain(ctx context.Context, o RetainOptions) (Retained, error) 
 		return Retained{}, errors.New("a retention is going on already")
 	}
 	defer k.running.Unlock()
+	l := k.cfg.Log
+	if o.DryRun {
+		return k.run(ctx, o, false)
+	}
+	var before Retained
+	if !l.Stats().Full {
+		out, err := k.run(ctx, o, false)
+		if !isFull(err) || ctx.Err() != nil {
+			return out, err
+		}
+		before = out
+	}
+	if _, err := k.begin(ctx, o); err != nil {
+		return Retained{}, err // before room is given away for nothing
+	}
+	done := l.makeRoom()
+	defer done()
+	out, err := k.run(ctx, o, true)
+	out.absorb(&before)
+	return out, err
+}
+
+// run goes through the log once. The last run is one for which room was made: what does
+// not fit then stays.
+func (k *Keeper) run(ctx context.Context, o RetainOptions, last bool) (Retained, error) {
 	r, err := k.begin(ctx, o)
 	if err != nil {
 		return Retained{}, err
 	}
+	r.last = last
 	err = r.byAge(ctx)
 	if err == nil {
 		err = r.bySize(ctx)
 	}
 	r.measure()
+	if !o.DryRun && (last || !isFull(err)) {
+		// New events need room more: what the log keeps for itself must fit beside it. But
+		// where nothing went, they do not get what was kept for when something can go.
+		more := k.cfg.Log.cfg.Reserve
+		if last && r.out.Segments == 0 {
+			more = 0
+		}
+		k.cfg.Log.keepRoom(r.room(), more)
+	}
 	if err == nil && len(r.out.Failures) > 0 {
 		err = fmt.Errorf("%d of %d segments could not be handled, the first: %s", len(r.out.Failures), len(r.files), r.out.Failures[0])
 	}
@@ -178,7 +217,7 @@ func (k *Keeper) retain(ctx context.Context, o RetainOptions) (Retained, error) 
 func (k *Keeper) begin(ctx context.Context, o RetainOptions) (*retention, error) {
 	now := k.cfg.Log.cfg.Now()
 	r := &retention{k: k, policy: o.Policy, by: o.By, dry: o.DryRun, now: now, least: math.MaxInt64}
-	r.rewritten, r.gone = map[uint64]bool{}, map[uint64]*Numbers{}
+	r.rewritten, r.gone = map[uint64]bool{}, map[uint64]*numbers.Set{}
 	r.out = &Retained{Policy: o.Policy.Digest(), DryRun: o.DryRun, At: now.UTC()}
 	var err error
 	r.class, err = o.Policy.Classifier(func(text string) (func(*audit.Event) bool, error) {
@@ -282,7 +321,7 @@ func (r *retention) byAge(ctx context.Context) error {
 			continue // the youngest class keeps its oldest event
 		}
 		s := r.surveys[f.First]
-		marks := map[*Class]due{}
+		marks := map[*policy.Class]due{}
 		for i := range r.policy.Classes {
 			c := &r.policy.Classes[i]
 			before := r.now.Add(-c.Keep)
@@ -298,7 +337,7 @@ func (r *retention) byAge(ctx context.Context) error {
 }
 
 // take selects what of a segment goes, and prunes when there is enough to do.
-func (r *retention) take(ctx context.Context, f *stored, marks map[*Class]due) error {
+func (r *retention) take(ctx context.Context, f *stored, marks map[*policy.Class]due) error {
 	if len(marks) == 0 {
 		return nil
 	}
@@ -322,7 +361,7 @@ func (r *retention) failed(ctx context.Context, f *stored, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if errors.Is(err, ErrClosed) {
+	if errors.Is(err, ErrClosed) || isFull(err) && !r.last {
 		return err
 	}
 	text := fmt.Sprintf("%s: %v", filepath.Base(f.Path), err)
@@ -349,7 +388,7 @@ func (r *retention) record(ctx context.Context, s SegmentFile) (proof.Record, er
 }
 
 // result is where a class's counts are.
-func (r *retention) result(c *Class) *RetainedClass {
+func (r *retention) result(c *policy.Class) *RetainedClass {
 	i := slices.IndexFunc(r.out.Classes, func(out RetainedClass) bool { return out.Name == c.Name })
 	return &r.out.Classes[i]
 }

@@ -5,6 +5,9 @@ import (
 	"time"
 
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/log/numbers"
+	"bulwark.dev/bulwark/internal/audit/log/policy"
+	"bulwark.dev/bulwark/internal/audit/log/told"
 	"bulwark.dev/bulwark/internal/audit/proof"
 	"bulwark.dev/bulwark/internal/audit/segment"
 )
@@ -27,7 +30,7 @@ type share struct {
 	oldest time.Time
 }
 
-func (s *survey) of(c *Class) *share {
+func (s *survey) of(c *policy.Class) *share {
 	if found := s.classes[c.Name]; found != nil {
 		return found
 	}
@@ -38,7 +41,7 @@ func (s *survey) of(c *Class) *share {
 func (s *share) has(before time.Time) bool { return s.events > 0 && s.oldest.Before(before) }
 
 // bytes is about how many bytes of a file are a class's.
-func (s *survey) bytes(f *stored, c *Class) int64 { return s.scale(f, s.of(c).weight) }
+func (s *survey) bytes(f *stored, c *policy.Class) int64 { return s.scale(f, s.of(c).weight) }
 
 func (s *survey) scale(f *stored, weight int64) int64 {
 	if s.weight == 0 {
@@ -60,7 +63,7 @@ func (r *retention) survey(ctx context.Context, f *stored) (*survey, error) {
 		return s, nil
 	}
 	s := &survey{classes: map[string]*share{}}
-	err := r.walk(ctx, f, s, func(*audit.Event, *Class) bool { return false })
+	err := r.walk(ctx, f, s, func(*audit.Event, *policy.Class) bool { return false })
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +72,7 @@ func (r *retention) survey(ctx context.Context, f *stored) (*survey, error) {
 }
 
 // walk calls take with each event that may go, and counts those that it does not take.
-func (r *retention) walk(ctx context.Context, f *stored, s *survey, take func(e *audit.Event, c *Class) bool) error {
+func (r *retention) walk(ctx context.Context, f *stored, s *survey, take func(e *audit.Event, c *policy.Class) bool) error {
 	k, gone := r.k, r.gone[f.First]
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -82,7 +85,7 @@ func (r *retention) walk(ctx context.Context, f *stored, s *survey, take func(e 
 			e := row.Event
 			canonical = audit.AppendCanonical(canonical[:0], e)
 			s.weight += int64(len(canonical))
-			if lasting(e) {
+			if told.Lasting(e) {
 				return nil
 			}
 			c := r.class(e)
@@ -109,15 +112,15 @@ type cutting struct {
 	file   *stored
 	record proof.Record
 	parts  []*part
-	all    Numbers
+	all    numbers.Set
 	left   *survey // what is there when they are gone
 }
 
 // part is what goes of one class.
 type part struct {
-	class    *Class
+	class    *policy.Class
 	due      due
-	numbers  Numbers
+	numbers  numbers.Set
 	events   uint64
 	weight   int64
 	bytes    int64
@@ -125,14 +128,14 @@ type part struct {
 }
 
 // choose reads a segment and finds what of it is due. Nothing is changed.
-func (r *retention) choose(ctx context.Context, f *stored, marks map[*Class]due) (*cutting, error) {
+func (r *retention) choose(ctx context.Context, f *stored, marks map[*policy.Class]due) (*cutting, error) {
 	record, err := r.record(ctx, f.SegmentFile)
 	if err != nil {
 		return nil, err
 	}
 	c := &cutting{file: f, record: record, left: &survey{classes: map[string]*share{}}}
-	parts := map[*Class]*part{}
-	err = r.walk(ctx, f, c.left, func(e *audit.Event, class *Class) bool {
+	parts := map[*policy.Class]*part{}
+	err = r.walk(ctx, f, c.left, func(e *audit.Event, class *policy.Class) bool {
 		d, marked := marks[class]
 		if !marked || !d.before.IsZero() && !e.Received.Before(d.before) {
 			return false

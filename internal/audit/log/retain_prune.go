@@ -11,6 +11,9 @@ import (
 	"path/filepath"
 
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/log/disk"
+	"bulwark.dev/bulwark/internal/audit/log/numbers"
+	"bulwark.dev/bulwark/internal/audit/log/told"
 	"bulwark.dev/bulwark/internal/audit/proof"
 	"bulwark.dev/bulwark/internal/audit/segment"
 )
@@ -28,7 +31,7 @@ func (r *retention) flush(ctx context.Context) error {
 				c.file.freed += p.bytes
 			}
 			if r.gone[c.file.First] == nil {
-				r.gone[c.file.First] = &Numbers{}
+				r.gone[c.file.First] = &numbers.Set{}
 			}
 			r.gone[c.file.First].AddAll(&c.all)
 			r.surveys[c.file.First] = c.left
@@ -77,10 +80,10 @@ func (r *retention) flush(ctx context.Context) error {
 func (r *retention) announce(ctx context.Context, c *cutting) error {
 	var entries []audit.Entry
 	for _, p := range c.parts {
-		removal := Removal{Verb: VerbPrune, By: r.by, Class: p.class.Name, Policy: r.policy.Digest(), Why: p.due.why}
-		entries = append(entries, audit.Entry{Event: removal.event(r.k.cfg.Log.cfg.Now(), &p.numbers)})
+		removal := told.Removal{Verb: told.VerbPrune, By: r.by, Class: p.class.Name, Policy: r.policy.Digest(), Why: p.due.why}
+		entries = append(entries, audit.Entry{Event: removal.Event(r.k.cfg.Log.cfg.Now(), &p.numbers)})
 	}
-	_, err := r.k.cfg.Log.Append(ctx, entries)
+	_, err := r.k.cfg.Log.append(ctx, entries, r.last)
 	return err
 }
 
@@ -100,9 +103,9 @@ func (k *Keeper) prune(ctx context.Context, c *cutting) (map[*part]uint64, error
 	beside := SegmentFile{First: c.file.First, Last: c.file.Last, Path: c.file.Path + temporarySuffix}
 	digest := sha256.New()
 	went := map[*part]uint64{}
-	var pruned *Numbers
+	var pruned *numbers.Set
 	drop := func(e *audit.Event) bool {
-		if !c.all.Has(e.Seq) || lasting(e) || k.held(e) != "" {
+		if !c.all.Has(e.Seq) || told.Lasting(e) || k.held(e) != "" {
 			return false
 		}
 		for _, p := range c.parts {
@@ -118,7 +121,7 @@ func (k *Keeper) prune(ctx context.Context, c *cutting) (map[*part]uint64, error
 	}{
 		{"prune-write", func() error {
 			return withSegment(c.file.SegmentFile, l.cfg.Keys, func(r *segment.Reader) error {
-				return writeSynced(beside.Path, func(w io.Writer) error {
+				return disk.WriteSynced(beside.Path, func(w io.Writer) error {
 					return WriteSealed(w, beside, l.cfg.Keys, l.cfg.Random, func(w io.Writer) error {
 						_, err := segment.Prune(ctx, io.MultiWriter(w, digest), r, drop)
 						return err
@@ -134,7 +137,7 @@ func (k *Keeper) prune(ctx context.Context, c *cutting) (map[*part]uint64, error
 			return err
 		}},
 		{"prune-openings", func() error { return l.forget(c.file.SegmentFile, pruned) }},
-		{"prune-rename", func() error { return publish(beside.Path, c.file.Path) }},
+		{"prune-rename", func() error { return disk.Publish(beside.Path, c.file.Path) }},
 	}
 	for _, step := range steps {
 		if err := l.cfg.step(step.name); err != nil {
@@ -145,10 +148,10 @@ func (k *Keeper) prune(ctx context.Context, c *cutting) (map[*part]uint64, error
 			err = step.do()
 		}
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("step %q: %w", step.name, err), removeIfThere(beside.Path))
+			return nil, errors.Join(fmt.Errorf("step %q: %w", step.name, err), disk.RemoveIfThere(beside.Path))
 		}
 		if len(went) == 0 {
-			return nil, removeIfThere(beside.Path) // all of it is held by now
+			return nil, disk.RemoveIfThere(beside.Path) // all of it is held by now
 		}
 	}
 	return went, nil
@@ -156,8 +159,8 @@ func (k *Keeper) prune(ctx context.Context, c *cutting) (map[*part]uint64, error
 
 // provePruned reads a pruned segment back and compares it with the ledger: its root must
 // be the one that was signed. It gives the events of which only the hash is left.
-func (l *Log) provePruned(ctx context.Context, file SegmentFile, record proof.Record) (*Numbers, error) {
-	pruned := &Numbers{}
+func (l *Log) provePruned(ctx context.Context, file SegmentFile, record proof.Record) (*numbers.Set, error) {
+	pruned := &numbers.Set{}
 	err := withSegment(file, l.cfg.Keys, func(r *segment.Reader) error {
 		var tree proof.Tree
 		hasher := proof.NewHasher()
@@ -184,7 +187,7 @@ func (l *Log) provePruned(ctx context.Context, file SegmentFile, record proof.Re
 }
 
 // forget destroys the openings of pruned events.
-func (l *Log) forget(s SegmentFile, pruned *Numbers) error {
+func (l *Log) forget(s SegmentFile, pruned *numbers.Set) error {
 	l.shred.Lock()
 	defer l.shred.Unlock()
 	folder := filepath.Join(l.cfg.Dir, openingsName)

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/log/numbers"
+	"bulwark.dev/bulwark/internal/audit/log/told"
 )
 
 // maxNamed is how many events may be named one by one.
@@ -44,7 +46,7 @@ var errFound = errors.New("found")
 // Shred destroys openings: nobody can learn any more what was redacted in those events,
 // and every hash still verifies. The log tells of it before it happens. What is held is
 // left out; where it was named, everything is refused.
-func (k *Keeper) Shred(ctx context.Context, req ShredRequest, by Who) (Shredded, error) {
+func (k *Keeper) Shred(ctx context.Context, req ShredRequest, by told.Who) (Shredded, error) {
 	out, err := k.shred(ctx, req, by)
 	if err != nil {
 		return out, fmt.Errorf("shred openings: %w", err)
@@ -52,7 +54,7 @@ func (k *Keeper) Shred(ctx context.Context, req ShredRequest, by Who) (Shredded,
 	return out, nil
 }
 
-func (k *Keeper) shred(ctx context.Context, req ShredRequest, by Who) (Shredded, error) {
+func (k *Keeper) shred(ctx context.Context, req ShredRequest, by told.Who) (Shredded, error) {
 	out := Shredded{DryRun: req.DryRun}
 	l := k.cfg.Log
 	switch {
@@ -93,8 +95,8 @@ func (k *Keeper) shred(ctx context.Context, req ShredRequest, by Who) (Shredded,
 		return out, nil
 	}
 	out.First, out.Last = there.Bounds()
-	removal := Removal{Verb: VerbShred, By: by, Why: req.Reason}
-	if out.Told, err = l.Append(ctx, []audit.Entry{{Event: removal.event(l.cfg.Now(), there)}}); err != nil {
+	removal := told.Removal{Verb: told.VerbShred, By: by, Why: req.Reason}
+	if out.Told, err = l.Append(ctx, []audit.Entry{{Event: removal.Event(l.cfg.Now(), there)}}); err != nil {
 		return out, err
 	}
 	for _, file := range files {
@@ -107,8 +109,8 @@ func (k *Keeper) shred(ctx context.Context, req ShredRequest, by Who) (Shredded,
 }
 
 // wanted are the events with redactions that were asked for and are not held.
-func (k *Keeper) wanted(ctx context.Context, req *ShredRequest, out *Shredded) (*Numbers, error) {
-	wanted := &Numbers{}
+func (k *Keeper) wanted(ctx context.Context, req *ShredRequest, out *Shredded) (*numbers.Set, error) {
+	wanted := &numbers.Set{}
 	if req.Search != "" {
 		search, _, err := k.cfg.Compile(req.Search, k.cfg.Log.cfg.Now())
 		if err != nil {
@@ -150,13 +152,13 @@ func (k *Keeper) wanted(ctx context.Context, req *ShredRequest, out *Shredded) (
 
 // openedAmong finds the events that have openings, and the files that have these. It
 // needs l.shred.
-func (l *Log) openedAmong(ctx context.Context, wanted *Numbers, first, last uint64) ([]SegmentFile, *Numbers, error) {
+func (l *Log) openedAmong(ctx context.Context, wanted *numbers.Set, first, last uint64) ([]SegmentFile, *numbers.Set, error) {
 	all, err := listSpans(filepath.Join(l.cfg.Dir, openingsName), openingsSuffix)
 	if err != nil {
 		return nil, nil, err
 	}
 	var files []SegmentFile
-	there := &Numbers{}
+	there := &numbers.Set{}
 	for _, file := range all {
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err

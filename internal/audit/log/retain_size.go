@@ -3,6 +3,8 @@ package log
 import (
 	"context"
 	"fmt"
+
+	"bulwark.dev/bulwark/internal/audit/log/policy"
 )
 
 // bySize takes the oldest of what is too much: of classes that have too much, and then
@@ -18,7 +20,7 @@ func (r *retention) bySize(ctx context.Context) error {
 	if !over {
 		return nil
 	}
-	taken := map[*Class]int64{} // bytes per class
+	taken := map[*policy.Class]int64{} // bytes per class
 	for _, f := range r.files {
 		s, err := r.survey(ctx, f)
 		if err != nil {
@@ -32,14 +34,14 @@ func (r *retention) bySize(ctx context.Context) error {
 			taken[c] += s.bytes(f, c)
 		}
 	}
-	marks := make([]map[*Class]due, len(r.files))
-	mark := func(n int, c *Class, why string) {
+	marks := make([]map[*policy.Class]due, len(r.files))
+	mark := func(n int, c *policy.Class, why string) {
 		s := r.surveys[r.files[n].First]
 		if s == nil || c.Keep == 0 || net(s.bytes(r.files[n], c), s.of(c).events) <= 0 {
 			return // nothing is there, or nothing would be won
 		}
 		if marks[n] == nil {
-			marks[n] = map[*Class]due{}
+			marks[n] = map[*policy.Class]due{}
 		}
 		if _, marked := marks[n][c]; marked {
 			return

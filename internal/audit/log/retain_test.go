@@ -15,11 +15,23 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/log/policy"
+	"bulwark.dev/bulwark/internal/audit/log/told"
 	"bulwark.dev/bulwark/internal/audit/proof"
 	"bulwark.dev/bulwark/internal/audit/segment"
 )
+
+func mustPolicy(tb testing.TB, text string) *policy.Policy {
+	tb.Helper()
+	p, err := policy.Parse("policy.yaml", []byte("apiVersion: bulwark.dev/v1alpha1\nkind: RetentionPolicy\n"+text))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return p
+}
 
 // testKeeper knows one kind of expression: id=PREFIX.
 func testKeeper(tb testing.TB, l *Log) *Keeper {
@@ -199,7 +211,7 @@ func TestRetainByAge(t *testing.T) {
 	mustAppend(t, l, slices.Concat(withOpenings(entries("a", 2)), entries("b", 1), withOpenings(entries("c", 1)), alert))
 	mustSeal(t, l)
 	policy := mustPolicy(t, classesAB)
-	who := Who{Name: "carol", ID: "1000"}
+	who := told.Who{Name: "carol", ID: "1000"}
 	retain := func(dry bool) Retained {
 		t.Helper()
 		out, err := k.Retain(t.Context(), RetainOptions{Policy: policy, By: who, DryRun: dry})
@@ -236,28 +248,32 @@ func TestRetainByAge(t *testing.T) {
 	if out := retain(false); out.Segments != 0 {
 		t.Errorf("again: %+v", out)
 	}
-	var removals []Removal
+	var removals []told.Removal
+	var named []string
 	v, err := l.View()
 	if err != nil {
 		t.Fatal(err)
 	}
 	err = v.Events(t.Context(), 1, func(e *audit.Event) error {
-		if r, ok := ReadRemoval(e); ok {
+		if r, ok := told.ReadRemoval(e); ok {
 			events, err := r.Events()
 			if err != nil {
 				return err
 			}
-			r.Time, r.events = time.Time{}, events.String()
-			removals = append(removals, r)
+			r.Time = time.Time{}
+			removals, named = append(removals, r), append(named, events.String())
 		}
 		return nil
 	})
-	want := []Removal{
-		{Seq: 6, Verb: VerbPrune, By: who, Why: "older than 10d", Class: "a", Policy: policy.Digest(), events: "1-2"},
-		{Seq: 7, Verb: VerbPrune, By: who, Why: "older than 20d", Class: "b", Policy: policy.Digest(), events: "3"},
+	want := []told.Removal{
+		{Seq: 6, Verb: told.VerbPrune, By: who, Why: "older than 10d", Class: "a", Policy: policy.Digest()},
+		{Seq: 7, Verb: told.VerbPrune, By: who, Why: "older than 20d", Class: "b", Policy: policy.Digest()},
 	}
-	if diff := cmp.Diff(want, removals, cmp.AllowUnexported(Removal{})); diff != "" || err != nil {
+	if diff := cmp.Diff(want, removals, cmpopts.IgnoreUnexported(told.Removal{})); diff != "" || err != nil {
 		t.Error(err, diff)
+	}
+	if diff := cmp.Diff([]string{"1-2", "3"}, named); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -433,7 +449,7 @@ func TestRetainRefuses(t *testing.T) {
 		t.Errorf("what the ledger does not have was written anew: %v", err)
 	}
 	for name, o := range map[string]RetainOptions{
-		"no policy": {}, "no classes": {Policy: &Policy{}}, "a search whose time moves": {Policy: mustPolicy(t, "classes:\n- {name: a, search: id=now, keep: 1d}\n")}, "a search that cannot be read": {Policy: mustPolicy(t, "classes:\n- {name: a, search: x, keep: 1d}\n")},
+		"no policy": {}, "no classes": {Policy: &policy.Policy{}}, "a search whose time moves": {Policy: mustPolicy(t, "classes:\n- {name: a, search: id=now, keep: 1d}\n")}, "a search that cannot be read": {Policy: mustPolicy(t, "classes:\n- {name: a, search: x, keep: 1d}\n")},
 	} {
 		if _, err := k.Retain(t.Context(), o); !errors.Is(err, ErrRefused) {
 			t.Errorf("%s: %v", name, err)
@@ -471,13 +487,13 @@ func TestRetainBeside(t *testing.T) {
 	group.Go(func() {
 		for i := range 4 {
 			name := "h" + strconv.Itoa(i)
-			if _, err := k.AddHold(t.Context(), HoldRequest{Name: name, Reason: "r", Search: "id=a-2"}, Who{}); err != nil {
+			if _, err := k.AddHold(t.Context(), HoldRequest{Name: name, Reason: "r", Search: "id=a-2"}, told.Who{}); err != nil {
 				t.Error(err)
 			}
 			if i == 3 {
 				return
 			}
-			if _, err := k.ReleaseHold(t.Context(), name, "r", Who{}); err != nil {
+			if _, err := k.ReleaseHold(t.Context(), name, "r", told.Who{}); err != nil {
 				t.Error(err)
 			}
 		}

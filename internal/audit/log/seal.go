@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/log/disk"
 	"bulwark.dev/bulwark/internal/audit/proof"
 	"bulwark.dev/bulwark/internal/audit/segment"
 )
@@ -148,7 +149,7 @@ func (l *Log) seal(ctx context.Context, p pending) error {
 		do   func() error
 	}{
 		{"write", func() error {
-			return writeSynced(temporary, func(w io.Writer) error {
+			return disk.WriteSynced(temporary, func(w io.Writer) error {
 				return WriteSealed(w, file, l.cfg.Keys, l.cfg.Random, func(w io.Writer) error {
 					return s.segment.Finish(ctx, io.MultiWriter(w, digest))
 				})
@@ -169,7 +170,7 @@ func (l *Log) seal(ctx context.Context, p pending) error {
 			return err
 		}},
 		{"summary", func() error { l.summarize(p, s); return nil }},
-		{"rename", func() error { return publish(temporary, path) }},
+		{"rename", func() error { return disk.Publish(temporary, path) }},
 		{"remove", func() error { return discard(p.path) }},
 	}
 	for _, step := range steps {
@@ -192,7 +193,7 @@ func discard(path string) error {
 	if err := destroyKey(path, offKeyBox, keyBoxSize+4); err != nil {
 		return err
 	}
-	return removeDurably(path)
+	return disk.Remove(path)
 }
 
 // load reads a write-ahead file as it lies on the disk: what is sealed is what was

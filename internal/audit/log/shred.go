@@ -12,6 +12,8 @@ import (
 	"strconv"
 
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/log/disk"
+	"bulwark.dev/bulwark/internal/audit/log/told"
 )
 
 // restName is the openings file that takes the place of one that is shredded in part.
@@ -37,7 +39,7 @@ func (l *Log) Shred(ctx context.Context, first, last uint64) (int, error) {
 	if shredded == 0 {
 		return 0, err
 	}
-	e := system(l.cfg.Now(), "shredded", "", "the openings of redactions were destroyed", map[string]string{
+	e := told.Event(l.cfg.Now(), "shredded", "", "the openings of redactions were destroyed", map[string]string{
 		"from": strconv.FormatUint(first, 10), "to": strconv.FormatUint(last, 10), "events": strconv.Itoa(shredded),
 	})
 	_, told := l.Append(context.WithoutCancel(ctx), []audit.Entry{{Event: e}})
@@ -89,7 +91,7 @@ func (l *Log) shredIn(folder string, file SegmentFile, gone func(seq uint64) boo
 	})
 	switch {
 	case errors.Is(err, ErrShredded) && !whole:
-		return 0, removeDurably(file.Path) // a crash came between the key and the file
+		return 0, disk.Remove(file.Path) // a crash came between the key and the file
 	case err != nil && !whole:
 		return 0, err
 	case err == nil && shredded == 0:
@@ -106,7 +108,7 @@ func (l *Log) shredIn(folder string, file SegmentFile, gone func(seq uint64) boo
 	if err := destroyKey(file.Path, openingsKeyAt, keyBoxSize); err != nil {
 		return 0, err
 	}
-	return shredded, publish(beside, file.Path)
+	return shredded, disk.Publish(beside, file.Path)
 }
 
 // firstUnsealed is the first event that is in no segment yet.
@@ -137,12 +139,12 @@ func finishShred(folder string) error {
 	path := filepath.Join(folder, spanName(binary.BigEndian.Uint64(top[8:]), binary.BigEndian.Uint64(top[16:]), openingsSuffix))
 	old, err := readTop(path)
 	if err == nil && [keyBoxSize]byte(old[openingsKeyAt:]) == [keyBoxSize]byte{} {
-		return publish(beside, path)
+		return disk.Publish(beside, path)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return removeDurably(beside)
+	return disk.Remove(beside)
 }
 
 // readTop reads the head of an openings file.

@@ -1,7 +1,6 @@
 package log
 
 import (
-	"bytes"
 	"crypto/rand"
 	"os"
 	"path/filepath"
@@ -10,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/log/summary"
 	"bulwark.dev/bulwark/internal/audit/proof"
 )
 
@@ -50,7 +50,7 @@ func spans(t *testing.T, dir string) [][2]uint64 {
 func TestSummaryGoesOn(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	path, signed := filepath.Join(dir, "log", summaryName), filepath.Join(dir, "log", summaryNoteName)
+	path, signed := filepath.Join(dir, "log", summary.Name), filepath.Join(dir, "log", summary.Name+".note")
 	for round, test := range []struct {
 		before func()
 		want   [][2]uint64
@@ -105,7 +105,7 @@ func TestSummaryFails(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	l, ledger := summarized(t, dir)
-	path := filepath.Join(dir, "log", summaryName)
+	path := filepath.Join(dir, "log", summary.Name)
 	if err := os.MkdirAll(filepath.Join(path, "in the way"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -132,44 +132,4 @@ func TestSummaryFails(t *testing.T) {
 	if diff := cmp.Diff([][2]uint64{{7, 9}}, spans(t, dir)); diff != "" {
 		t.Error(diff)
 	}
-}
-
-func FuzzSummary(f *testing.F) {
-	for _, text := range []string{
-		"", "1 4 0 1 0 1 api\n", "1 4 -5 1 0 1 api,alert\n5 5 0 0 0 0 system\n", "1 4 0 1 0 1 api", "4 1 0 1 0 1 api\n",
-		"1 4 1 0 0 1 api\n", "1 4 0 1 0 1 \n", "1 4 0 1 0 1 alert,api\n", "01 4 0 1 0 1 api\n", "1 18446744073709551615 0 1 0 1 api\n",
-	} {
-		f.Add([]byte(text))
-	}
-	f.Fuzz(func(t *testing.T, text []byte) {
-		all, err := parseSummaries(text)
-		if err != nil {
-			return
-		}
-		var again []byte
-		for i := range all {
-			again = all[i].appendTo(again)
-		}
-		if !bytes.Equal(again, text) {
-			t.Errorf("%q is read, and written as %q", text, again)
-		}
-	})
-}
-
-// BenchmarkSummaries reads the lines of 100,000 segments, of which a year at one a minute
-// has five times as many.
-func BenchmarkSummaries(b *testing.B) {
-	var text []byte
-	at := received().UnixMicro()
-	for i := range int64(100_000) {
-		s := Summary{First: uint64(i*1000 + 1), Last: uint64(i*1000 + 1000), Oldest: at + i*6e7, Newest: at + (i+1)*6e7, From: at + i*6e7, To: at + (i+1)*6e7, kinds: 41}
-		text = s.appendTo(text)
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if all, err := parseSummaries(text); err != nil || len(all) != 100_000 {
-			b.Fatal(len(all), err)
-		}
-	}
-	b.ReportMetric(float64(len(text))/100_000, "B/line")
 }

@@ -7,11 +7,13 @@ import (
 	"path/filepath"
 
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/log/disk"
+	"bulwark.dev/bulwark/internal/audit/log/told"
 )
 
 // sayFull makes an error that comes of a full disk an ErrFull.
 func sayFull(err error) error {
-	if isFull(err) {
+	if disk.IsFull(err) {
 		return fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	return err
@@ -29,7 +31,7 @@ func (w *writer) abandon(cause error) {
 	if w.next > w.first {
 		w.l.enqueue(pending{path: w.path, first: w.first, last: w.next - 1})
 	} else {
-		_ = removeIfThere(w.path)
+		_ = disk.RemoveIfThere(w.path)
 	}
 	w.failed(w.path, cause)
 }
@@ -39,13 +41,13 @@ func (w *writer) abandon(cause error) {
 func (w *writer) failed(path string, cause error) {
 	l := w.l
 	what, message := TroubleWrite, "events could not be written and were refused"
-	if isFull(cause) {
+	if disk.IsFull(cause) {
 		what, message = TroubleFull, "there is no room on the disk: events are refused until there is"
 	}
 	l.trouble(what, path, cause)
 	if what == TroubleFull {
 		// The sealer needs the room too: a segment is much smaller than its write-ahead file.
-		if err := removeDurably(filepath.Join(l.cfg.Dir, reserveName)); err != nil {
+		if err := disk.Remove(filepath.Join(l.cfg.Dir, reserveName)); err != nil {
 			l.trouble(TroubleReserve, filepath.Join(l.cfg.Dir, reserveName), err)
 		}
 		wakeUp(l.sealWake)
@@ -58,7 +60,7 @@ func (w *writer) failed(path string, cause error) {
 	if err := w.begin(); err != nil {
 		return // the next Append tries again, and Trouble has told
 	}
-	e := system(l.cfg.Now(), what, "NotWritten", message, map[string]string{"cause": cause.Error()})
+	e := told.Event(l.cfg.Now(), what, "NotWritten", message, map[string]string{"cause": cause.Error()})
 	if err := w.writeQuietly(e); err != nil {
 		l.trouble(what, w.path, err)
 	}
@@ -81,7 +83,7 @@ func (w *writer) writeQuietly(e *audit.Event) error {
 		_ = w.file.Close()
 		w.file = nil
 		if w.next == w.first {
-			return errors.Join(err, removeIfThere(w.path))
+			return errors.Join(err, disk.RemoveIfThere(w.path))
 		}
 		w.l.enqueue(pending{path: w.path, first: w.first, last: w.next - 1})
 		return err
@@ -102,10 +104,10 @@ func (l *Log) reserve() error {
 	if info, err := os.Stat(path); err == nil && info.Size() == l.cfg.Reserve {
 		return nil
 	}
-	if err := l.cfg.disk.reserve(path, l.cfg.Reserve); err != nil {
+	if err := l.cfg.disk.Reserve(path, l.cfg.Reserve); err != nil {
 		return fmt.Errorf("reserve %d bytes: %w", l.cfg.Reserve, err)
 	}
-	return syncFolder(l.cfg.Dir)
+	return disk.SyncFolder(l.cfg.Dir)
 }
 
 func (l *Log) makeReserve() {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/log/disk"
+	"bulwark.dev/bulwark/internal/audit/log/told"
 )
 
 // stepBack is how far the clock may go back before the log tells of it: clocks that
@@ -33,7 +35,7 @@ type writer struct {
 	clock time.Time // the last time read, without the part that never steps
 
 	// The file that is written, nil when there is none.
-	file  file
+	file  disk.File
 	path  string
 	first uint64
 	size  int64
@@ -99,7 +101,7 @@ func (w *writer) take() []*request {
 	n, size, events := 0, 0, 0
 	for n < len(l.queue) {
 		r := l.queue[n]
-		if n > 0 && (size+r.size > groupBytes || events+len(r.entries) > l.cfg.SealEvents) {
+		if n > 0 && (r.forced || l.queue[0].forced || size+r.size > groupBytes || events+len(r.entries) > l.cfg.SealEvents) {
 			break
 		}
 		size += r.size
@@ -117,12 +119,13 @@ func (w *writer) commit(group []*request) {
 	now := w.l.cfg.Now().Round(0)
 	own := slices.Clone(w.untold)
 	if !w.clock.IsZero() && now.Before(w.clock.Add(-stepBack)) {
-		own = append(own, system(now, "clock-stepped", "", fmt.Sprintf("the clock went back by %s; the numbers of events tell their order", w.clock.Sub(now)),
+		own = append(own, told.Event(now, "clock-stepped", "", fmt.Sprintf("the clock went back by %s; the numbers of events tell their order", w.clock.Sub(now)),
 			map[string]string{"from": w.clock.UTC().Format(time.RFC3339Nano), "to": now.UTC().Format(time.RFC3339Nano)}))
 	}
-	err := w.ready(now, events(group))
-	if err == nil && w.full {
-		own = append(own, system(now, "disk-free", "", fmt.Sprintf("there is room again; %d events were refused meanwhile", w.refused),
+	forced := group[0].forced
+	err := w.ready(now, events(group), forced)
+	if err == nil && w.full && !forced {
+		own = append(own, told.Event(now, "disk-free", "", fmt.Sprintf("there is room again; %d events were refused meanwhile", w.refused),
 			map[string]string{"refused": strconv.FormatUint(w.refused, 10)}))
 	}
 	if err == nil {
@@ -130,11 +133,11 @@ func (w *writer) commit(group []*request) {
 	}
 	if err == nil {
 		w.clock, w.untold = now, nil
-		if w.full {
+		if w.full && !forced {
 			w.full, w.refused = false, 0
 			w.l.setFull(false)
 		}
-	} else {
+	} else if !forced {
 		w.refused += uint64(events(group)) //nolint:gosec // a count
 		w.l.refuse(events(group))
 	}
@@ -152,9 +155,13 @@ func events(group []*request) int {
 	return n
 }
 
-// ready sees to it that there is a file that n events may be written to.
-func (w *writer) ready(now time.Time, n int) error {
-	if w.full {
+// ready sees to it that there is a file that n events may be written to. On a full disk
+// it first sees whether there is room again, but for what is forced.
+func (w *writer) ready(now time.Time, n int, forced bool) error {
+	if w.full && !forced {
+		if w.l.isMaking() {
+			return ErrFull
+		}
 		if since := now.Sub(w.tried); since >= 0 && since < reserveEvery {
 			return ErrFull
 		}
@@ -205,7 +212,7 @@ func (w *writer) begin() error {
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	f, err := l.cfg.disk.create(temporary)
+	f, err := l.cfg.disk.Create(temporary)
 	if err != nil {
 		return err
 	}
@@ -214,20 +221,13 @@ func (w *writer) begin() error {
 		err = f.Sync()
 	}
 	if err == nil {
-		err = publish(temporary, path)
+		err = disk.Publish(temporary, path)
 	}
 	if err != nil {
-		return errors.Join(err, f.Close(), removeIfThere(temporary), removeIfThere(path))
+		return errors.Join(err, f.Close(), disk.RemoveIfThere(temporary), disk.RemoveIfThere(path))
 	}
 	w.began = l.cfg.Now()
 	w.file, w.path, w.first, w.size, w.seed, w.key, w.cipher = f, path, w.next, h.length(), h.seed(), key, frames
-	return nil
-}
-
-func removeIfThere(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
 	return nil
 }
 
@@ -336,7 +336,7 @@ func (w *writer) tell() {
 	if len(w.untold) == 0 {
 		return
 	}
-	err := w.ready(w.l.cfg.Now().Round(0), len(w.untold))
+	err := w.ready(w.l.cfg.Now().Round(0), len(w.untold), false)
 	if err == nil {
 		err = w.write(w.untold, nil)
 	}

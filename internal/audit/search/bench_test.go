@@ -2,24 +2,12 @@ package search
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/search/searchtest"
 )
-
-func BenchmarkMatch(b *testing.B) {
-	events := people()
-	for _, text := range []string{"user=alice verb=get resource=secrets since=2h", "ip=10.0.0.0/8 code>=400", "forbidden", "requestObject.spec.containers.image=cart*"} {
-		b.Run(strings.Fields(text)[0], func(b *testing.B) {
-			m := mustParse(b, text).Matcher()
-			for i := 0; b.Loop(); i++ {
-				m.Match(events[i%len(events)])
-			}
-		})
-	}
-}
 
 // trailOf makes a trail as a cluster would write it, in segments of 65,536.
 func trailOf(tb testing.TB, segments int) *memory {
@@ -44,8 +32,8 @@ func trailOf(tb testing.TB, segments int) *memory {
 				AuditID: fmt.Sprintf("%08x-1111-4111-8111-%012x", n, n*n), Verb: verbs[n*13%len(verbs)], User: audit.User{Username: user, Groups: []string{"system:authenticated"}},
 				SourceIPs: []string{fmt.Sprintf("10.0.%d.%d", n%4, n%250)}, UserAgent: "kube-controller-manager/v1.36.3 (linux/amd64) kubernetes/abcdef",
 				RequestURI: "/api/v1/namespaces/" + ns + "/" + name, Object: audit.ObjectRef{APIVersion: "v1", Resource: resources[n*11%len(resources)], Namespace: ns, Name: name},
-				Status: audit.Status{Code: 200}, RequestReceived: noon().Add(time.Duration(n) * time.Millisecond),
-				StageAt: noon().Add(time.Duration(n)*time.Millisecond + 300*time.Microsecond), Received: noon().Add(time.Duration(n+3) * time.Millisecond),
+				Status: audit.Status{Code: 200}, RequestReceived: searchtest.Noon().Add(time.Duration(n) * time.Millisecond),
+				StageAt: searchtest.Noon().Add(time.Duration(n)*time.Millisecond + 300*time.Microsecond), Received: searchtest.Noon().Add(time.Duration(n+3) * time.Millisecond),
 				Annotations: map[string]string{"authorization.k8s.io/decision": "allow"},
 			}
 		}

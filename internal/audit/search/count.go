@@ -9,18 +9,20 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/search/query"
+	"bulwark.dev/bulwark/internal/audit/search/rowset"
 )
 
 // Count answers a query that counts or groups. As with [Search], segments that
 // cannot be read are left out, and the error is then ErrIncomplete beside what the
 // others gave.
-func Count(ctx context.Context, view View, q *Query, opt Options) (*Groups, Stats, error) {
+func Count(ctx context.Context, view View, q *query.Query, opt Options) (*Groups, Stats, error) {
 	if !q.Groups() {
 		return nil, Stats{}, errors.New("count in the trail: the query lists events and does not count them")
 	}
 	sealed := view.Segments()
 	stats := Stats{Segments: len(sealed)}
-	total := newTally(q.group)
+	total := newTally(q.Grouping())
 	m := q.Matcher()
 	err := view.Unsealed(ctx, func(e *audit.Event) error {
 		stats.Rows++
@@ -40,14 +42,14 @@ func Count(ctx context.Context, view View, q *Query, opt Options) (*Groups, Stat
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(1, opt.Workers))
 	for _, s := range sealed {
-		if q.rulesOut(s) {
+		if rulesOut(q, s) {
 			lock.Lock()
 			stats.Skipped++
 			lock.Unlock()
 			continue
 		}
 		g.Go(func() error {
-			part, seen, err := q.countOne(ctx, s)
+			part, seen, err := countOne(ctx, q, s)
 			lock.Lock()
 			defer lock.Unlock()
 			switch {
@@ -74,24 +76,24 @@ func Count(ctx context.Context, view View, q *Query, opt Options) (*Groups, Stat
 	return groups, stats, stats.incomplete()
 }
 
-func (q *Query) countOne(ctx context.Context, sealed Sealed) (*tally, Stats, error) {
+func countOne(ctx context.Context, q *query.Query, sealed Sealed) (*tally, Stats, error) {
 	var stats Stats
-	part := newTally(q.group)
+	part := newTally(q.Grouping())
 	seg, err := sealed.Open()
 	if err != nil {
 		return nil, stats, err
 	}
-	err = q.countSegment(ctx, seg, part, &stats)
+	err = countSegment(ctx, q, seg, part, &stats)
 	return part, stats, errors.Join(err, seg.Close())
 }
 
-func (q *Query) countSegment(ctx context.Context, seg Segment, part *tally, stats *Stats) error {
-	rows, sure, err := q.candidates(ctx, seg, stats)
+func countSegment(ctx context.Context, q *query.Query, seg Segment, part *tally, stats *Stats) error {
+	rows, sure, err := candidates(ctx, q, seg, stats)
 	if err != nil || len(rows) == 0 {
 		return err
 	}
-	unsure := someRows(seg.Len(), rows).without(sure).list()
-	counted, err := part.columns(ctx, seg, sure.list())
+	unsure := rowset.Of(seg.Len(), rows).Without(sure).List()
+	counted, err := part.columns(ctx, seg, sure.List())
 	if err != nil {
 		return err
 	}

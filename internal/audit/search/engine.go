@@ -1,3 +1,6 @@
+// Package search finds events in the trail, and counts them: an engine that asks the
+// columns of sealed segments first, for as long as the language (package query) can decide
+// by them. What it finds is written by package results.
 package search
 
 import (
@@ -6,11 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/search/query"
 )
 
 // View is a trail to search: what is sealed, and the events after it.
@@ -28,31 +32,17 @@ type Sealed interface {
 	Open() (Segment, error)
 }
 
-// Segment is a sealed segment. It is used by one goroutine at a time. Rows are
-// numbered from 0, and lists of them are in order.
+// Segment is a sealed segment. It is used by one goroutine at a time.
 type Segment interface {
-	// First is the number of the first row's event.
-	First() uint64
-	Len() int
-	// TimeRange has the times of all its events in it, both ends included. Every event has
-	// a time: the log takes no other.
-	TimeRange() (oldest, newest time.Time)
+	query.Columns
 	// Pruned gives the rows whose events were taken away by retention.
 	Pruned(ctx context.Context) ([]int32, error)
-	// Find gives the rows with a value of a field for which test is true. It is false
-	// when no column has the field.
-	Find(ctx context.Context, field string, test func(text string) bool) ([]int32, bool, error)
-	// Text gives the rows in which find likes the canonical JSON of a value that is no
-	// time, no number but the code, and not the name of a member that every event has.
-	Text(ctx context.Context, find func(json []byte) bool) ([]int32, error)
 	// Values gives each row's value of a field, "" for none. It is false when no column
 	// has the field, or rows may have several values.
 	Values(ctx context.Context, field string, rows []int32) ([]string, bool, error)
 	// Lists gives each row's values of a field that may have several. It is false when no
 	// column has the field.
 	Lists(ctx context.Context, field string, rows []int32) ([][]string, bool, error)
-	// Times gives when each row's event happened: audit.Event.Time.
-	Times(ctx context.Context, rows []int32) ([]time.Time, error)
 	Events(ctx context.Context, rows []int32) ([]*audit.Event, error)
 	Close() error
 }
@@ -96,6 +86,22 @@ func (s *Stats) add(o *Stats) {
 	s.Unreadable = append(s.Unreadable, o.Unreadable...)
 }
 
+// String tells what a search did in one sentence.
+func (s *Stats) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d found among %d events", s.Found, s.Rows)
+	if s.Segments > 0 {
+		fmt.Fprintf(&b, " (%d segments, %d of them without reading rows, %d events read)", s.Segments, s.Skipped, s.Read)
+	}
+	if s.Pruned > 0 {
+		fmt.Fprintf(&b, "; %d more were taken away by retention and cannot be searched", s.Pruned)
+	}
+	if n := len(s.Unreadable); n > 0 {
+		fmt.Fprintf(&b, "; %d segments could not be read", n)
+	}
+	return b.String()
+}
+
 // ErrIncomplete is in the error of a search that could not read every segment. What
 // it found elsewhere was given all the same.
 var ErrIncomplete = errors.New("the result is incomplete")
@@ -131,7 +137,7 @@ type hit struct {
 
 // search is one run of a query over a view.
 type search struct {
-	q       *Query
+	q       *query.Query
 	opt     Options
 	sealed  []Sealed
 	ranges  []span // those that can be opened, in the order in which they are searched
@@ -172,7 +178,7 @@ func (s *search) best(r *span) hit {
 // Search calls fn with the events that a query finds, in order, until it gives an
 // error. Segments that cannot be read are left out and named in the error, which is
 // then ErrIncomplete.
-func Search(ctx context.Context, view View, q *Query, opt Options, fn func(*audit.Event) error) (Stats, error) {
+func Search(ctx context.Context, view View, q *query.Query, opt Options, fn func(*audit.Event) error) (Stats, error) {
 	if q.Groups() {
 		return Stats{}, errors.New("search the trail: the query counts events and does not list them")
 	}
@@ -237,7 +243,7 @@ func (s *search) order(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(s.workers())
 	for i, sealed := range s.sealed {
-		if s.q.rulesOut(sealed) {
+		if rulesOut(s.q, sealed) {
 			s.stats.Skipped++
 			continue
 		}

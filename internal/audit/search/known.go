@@ -3,114 +3,33 @@ package search
 import (
 	"time"
 
-	"bulwark.dev/bulwark/internal/audit"
-	"bulwark.dev/bulwark/internal/audit/log"
+	"bulwark.dev/bulwark/internal/audit/log/summary"
+	"bulwark.dev/bulwark/internal/audit/search/query"
 )
-
-// Known is what is known of a sealed segment before it is opened. It may say more than is
-// there, because retention takes events away, but never less.
-type Known struct {
-	First, Last uint64
-	// Oldest and Newest are the ends of Event.Time, From and To those of Event.Received;
-	// both ends included.
-	Oldest, Newest, From, To time.Time
-	// Has reports whether there may be events of a kind.
-	Has func(audit.Kind) bool
-}
 
 // Described is a Sealed that may know something of its segment. It answers without
 // reading, and says false where it knows nothing that can be relied on.
 type Described interface {
-	Known() (Known, bool)
+	Known() (query.Known, bool)
 }
 
 // known asks a Sealed what it knows.
-func known(s Sealed) (Known, bool) {
+func known(s Sealed) (query.Known, bool) {
 	if d, ok := s.(Described); ok {
 		return d.Known()
 	}
-	return Known{}, false
+	return query.Known{}, false
 }
 
-// rulesOut reports whether the query finds nothing in a segment, as far as is known: then
-// it is not opened.
-func (q *Query) rulesOut(s Sealed) bool {
-	if q.expr == nil {
-		return false
-	}
+// rulesOut reports whether a query finds nothing in a segment, as far as is known: then it
+// is not opened.
+func rulesOut(q *query.Query, s Sealed) bool {
 	k, ok := known(s)
-	return ok && !q.expr.outlook(&k).may
-}
-
-// outlook is what can be said of a segment's events: that some may be met by a condition,
-// and that all must be.
-type outlook struct{ may, must bool }
-
-// unsure is what is said where nothing is known.
-func unsure() outlook { return outlook{may: true} }
-
-func (n allOf) outlook(k *Known) outlook {
-	all := outlook{may: true, must: true}
-	for _, part := range n {
-		o := part.outlook(k)
-		all.may, all.must = all.may && o.may, all.must && o.must
-	}
-	return all
-}
-
-func (n anyOf) outlook(k *Known) outlook {
-	var some outlook
-	for _, part := range n {
-		o := part.outlook(k)
-		some.may, some.must = some.may || o.may, some.must || o.must
-	}
-	return some
-}
-
-func (n noneOf) outlook(k *Known) outlook {
-	o := n.of.outlook(k)
-	return outlook{may: !o.must, must: !o.may}
-}
-
-func (n *contains) outlook(*Known) outlook { return unsure() }
-
-func (n *compare) outlook(k *Known) outlook {
-	if n.field.name != "kind" {
-		return unsure()
-	}
-	// Every event is of one of the kinds: the log takes no other.
-	o := outlook{must: true}
-	for _, kind := range audit.Kinds() {
-		if !k.Has(kind) {
-			continue
-		}
-		if n.finds(string(kind)) {
-			o.may = true
-		} else {
-			o.must = false
-		}
-	}
-	return o
-}
-
-func (n *within) outlook(k *Known) outlook {
-	var oldest, newest time.Time
-	switch n.field.name {
-	case "time":
-		oldest, newest = k.Oldest, k.Newest
-	case "received":
-		oldest, newest = k.From, k.To
-	default: // an event need not have the others
-		return unsure()
-	}
-	return outlook{
-		may:  (n.to.IsZero() || oldest.Before(n.to)) && (n.from.IsZero() || !newest.Before(n.from)),
-		must: n.holds(oldest) && n.holds(newest),
-	}
+	return ok && q.RulesOut(&k)
 }
 
 // knownOf makes it of a line of the log's summary.
-func knownOf(s *log.Summary) Known {
+func knownOf(s *summary.Segment) query.Known {
 	at := func(micros int64) time.Time { return time.UnixMicro(micros).UTC() }
-	return Known{First: s.First, Last: s.Last, Oldest: at(s.Oldest), Newest: at(s.Newest), From: at(s.From), To: at(s.To), Has: s.Has}
+	return query.Known{First: s.First, Last: s.Last, Oldest: at(s.Oldest), Newest: at(s.Newest), From: at(s.From), To: at(s.To), Has: s.Has}
 }

@@ -15,46 +15,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/mod/sumdb/note"
-	"pgregory.net/rapid"
 
 	"bulwark.dev/bulwark/internal/audit"
 	"bulwark.dev/bulwark/internal/audit/log"
 	"bulwark.dev/bulwark/internal/audit/proof"
+	"bulwark.dev/bulwark/internal/audit/search/query"
+	"bulwark.dev/bulwark/internal/audit/search/searchtest"
 )
-
-// What is said of a segment that is not open holds for each of its events.
-func TestOutlook(t *testing.T) {
-	t.Parallel()
-	never, always := 0, 0
-	rapid.Check(t, func(t *rapid.T) {
-		var events []*audit.Event
-		for i := range rapid.IntRange(1, 6).Draw(t, "events") {
-			events = append(events, randomEvent(t, fmt.Sprint(i)))
-		}
-		k := knownAbout(events)
-		for range 30 {
-			q, err := Parse(randomQuery(t, 2), env())
-			if err != nil || q.expr == nil {
-				t.Fatal(err)
-			}
-			o := q.expr.outlook(k)
-			for _, e := range events {
-				if got := q.Match(e); got && !o.may || !got && o.must {
-					t.Fatalf("%s: %+v, and of an event it is %t: %s", q, o, got, audit.AppendCanonical(nil, e))
-				}
-			}
-			if !o.may {
-				never++
-			}
-			if o.must {
-				always++
-			}
-		}
-	})
-	if never < 10 || always < 10 {
-		t.Errorf("%d times nothing was possible, %d times everything sure", never, always)
-	}
-}
 
 // dated makes a real log of n segments, an hour apart. Event 4 of each is an alert in every
 // tenth segment; event 3 of each happened a day before it was received.
@@ -72,7 +39,7 @@ func dated(tb testing.TB, dir string, n int) {
 		tb.Fatal(err)
 	}
 	for s := range n {
-		at := noon().Add(time.Duration(s-n) * time.Hour)
+		at := searchtest.Noon().Add(time.Duration(s-n) * time.Hour)
 		batch := make([]audit.Entry, 4)
 		for i := range batch {
 			batch[i].Event = &audit.Event{Kind: audit.KindAPI, Verb: "get", User: audit.User{Username: "alice"}, Received: at.Add(time.Duration(i) * time.Minute)}
@@ -109,7 +76,7 @@ type countingSealed struct {
 	opened *atomic.Int64
 }
 
-func (c countingSealed) Known() (Known, bool) { return known(c.Sealed) }
+func (c countingSealed) Known() (query.Known, bool) { return known(c.Sealed) }
 
 func (c countingSealed) Open() (Segment, error) {
 	c.opened.Add(1)
@@ -151,7 +118,7 @@ var asked = []struct {
 }
 
 func ask(ctx context.Context, view View, text string) (string, Stats, error) {
-	q, err := Parse(text, env())
+	q, err := query.Parse(text, query.Env{Now: searchtest.Noon()})
 	if err != nil {
 		return "", Stats{}, err
 	}

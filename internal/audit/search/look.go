@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/search/query"
+	"bulwark.dev/bulwark/internal/audit/search/rowset"
 )
 
 // batch is how many events of a segment are read at once.
@@ -15,7 +17,7 @@ const batch = 1024
 
 // candidates asks a segment's columns: the rows that the query may find, in order,
 // and which of them it does find.
-func (q *Query) candidates(ctx context.Context, seg Segment, stats *Stats) (rows []int32, sure rowset, err error) {
+func candidates(ctx context.Context, q *query.Query, seg Segment, stats *Stats) (rows []int32, sure rowset.Set, err error) {
 	n := seg.Len()
 	pruned, err := seg.Pruned(ctx)
 	if err != nil {
@@ -23,17 +25,17 @@ func (q *Query) candidates(ctx context.Context, seg Segment, stats *Stats) (rows
 	}
 	stats.Rows += int64(n)
 	stats.Pruned += int64(len(pruned))
-	live := newRows(n)
-	live.addRange(0, n)
-	v, err := planFor(ctx, seg, q.expr, live.without(someRows(n, pruned)))
+	live := rowset.New(n)
+	live.AddRange(0, n)
+	may, must, err := q.Plan(ctx, seg, live.Without(rowset.Of(n, pruned)))
 	if err != nil {
 		return nil, nil, err
 	}
-	rows = v.may.list()
+	rows = may.List()
 	if len(rows) == 0 {
 		stats.Skipped++
 	}
-	return rows, v.must, nil
+	return rows, must, nil
 }
 
 // one finds the first hits of one segment, as many as there is room for; 0 is all.
@@ -50,7 +52,7 @@ func (s *search) one(ctx context.Context, id int32, room int, stats *Stats) ([]h
 }
 
 func (s *search) within(ctx context.Context, seg Segment, id int32, room int, stats *Stats) ([]hit, error) {
-	rows, sure, err := s.q.candidates(ctx, seg, stats)
+	rows, sure, err := candidates(ctx, s.q, seg, stats)
 	if err != nil || len(rows) == 0 {
 		return nil, err
 	}
@@ -86,10 +88,10 @@ func (s *search) within(ctx context.Context, seg Segment, id int32, room int, st
 
 // test adds those hits that the query finds, and reads the events of those that no
 // column could decide.
-func (s *search) test(ctx context.Context, seg Segment, some []hit, sure rowset, m *Matcher, hits []hit, stats *Stats) ([]hit, error) {
+func (s *search) test(ctx context.Context, seg Segment, some []hit, sure rowset.Set, m *query.Matcher, hits []hit, stats *Stats) ([]hit, error) {
 	var rows []int32
 	for _, h := range some {
-		if sure[h.row/64]>>(h.row%64)&1 == 0 {
+		if !sure.Has(h.row) {
 			rows = append(rows, h.row)
 		}
 	}

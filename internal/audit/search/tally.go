@@ -9,11 +9,12 @@ import (
 	"time"
 
 	"bulwark.dev/bulwark/internal/audit"
+	"bulwark.dev/bulwark/internal/audit/search/query"
 )
 
 // tally adds up groups.
 type tally struct {
-	g     *grouping
+	g     *query.Grouping
 	total int64
 	cut   int64 // events of which not every value was counted
 	bytes int
@@ -34,7 +35,7 @@ type sum struct {
 // separator stands between the values of a group's key. In values it is doubled.
 const separator = "\x00"
 
-func newTally(g *grouping) *tally {
+func newTally(g *query.Grouping) *tally {
 	return &tally{g: g, of: map[string]*sum{}, steps: map[int64]int64{}}
 }
 
@@ -42,12 +43,12 @@ func newTally(g *grouping) *tally {
 func (t *tally) event(e *audit.Event) error {
 	t.total++
 	at := e.Time().UnixMicro()
-	if t.g.task == taskTimeline {
+	if t.g.Task == query.Timeline {
 		return t.step(at, 1)
 	}
-	values, cut := make([][]string, len(t.g.by)), false
-	for n, f := range t.g.by {
-		of := f.keys(e)
+	values, cut := make([][]string, len(t.g.By)), false
+	for n, f := range t.g.By {
+		of := keys(f, e)
 		values[n], cut = of.list(), cut || of.cut
 	}
 	return t.under(values, cut, at, e)
@@ -55,7 +56,7 @@ func (t *tally) event(e *audit.Event) error {
 
 // under counts an event under each combination of its values of the fields.
 func (t *tally) under(values [][]string, cut bool, at int64, e *audit.Event) error {
-	left := maxCombinations
+	left := MaxCombinations
 	key, err := t.combine(t.key[:0], values, 0, &left, at, e)
 	t.key = key
 	if cut || left < 0 {
@@ -126,8 +127,8 @@ func (t *tally) one(key []byte, at int64, e *audit.Event) error {
 		return err
 	}
 	s.add(1, at, at)
-	if e != nil && (t.g.task == taskFirst || t.g.task == taskLast) {
-		s.offer(hit{at: at, seq: e.Seq, event: e}, t.g.task == taskLast)
+	if e != nil && (t.g.Task == query.First || t.g.Task == query.Last) {
+		s.offer(hit{at: at, seq: e.Seq, event: e}, t.g.Task == query.Last)
 	}
 	return nil
 }
@@ -138,7 +139,7 @@ func (t *tally) group(key []byte) (*sum, error) {
 		return s, nil
 	}
 	limit := MaxGroups
-	if t.g.task == taskFirst || t.g.task == taskLast {
+	if t.g.Task == query.First || t.g.Task == query.Last {
 		limit = MaxKept
 	}
 	t.bytes += len(key)
@@ -172,7 +173,7 @@ func (s *sum) offer(h hit, last bool) {
 }
 
 func (t *tally) step(at, n int64) error {
-	size := t.g.step.Microseconds()
+	size := t.g.Step.Microseconds()
 	i := at / size
 	if at%size < 0 {
 		i--
@@ -187,12 +188,12 @@ func (t *tally) step(at, n int64) error {
 // columns counts rows without reading their events, where columns have all that the
 // grouping needs. It reports whether it did.
 func (t *tally) columns(ctx context.Context, seg Segment, rows []int32) (bool, error) {
-	if t.g.task == taskFirst || t.g.task == taskLast {
+	if t.g.Task == query.First || t.g.Task == query.Last {
 		return false, nil
 	}
 	var parts []func(i int) valueSet
-	for _, f := range t.g.by {
-		part, err := f.shown(ctx, seg, rows)
+	for _, f := range t.g.By {
+		part, err := shown(ctx, f, seg, rows)
 		if err != nil || part == nil {
 			return false, err
 		}
@@ -210,7 +211,7 @@ func (t *tally) columns(ctx context.Context, seg Segment, rows []int32) (bool, e
 			of := part(i)
 			values[n], cut = of.list(), cut || of.cut
 		}
-		if t.g.task == taskTimeline {
+		if t.g.Task == query.Timeline {
 			err = t.step(at, 1)
 		} else {
 			err = t.under(values, cut, at, nil)
@@ -224,19 +225,13 @@ func (t *tally) columns(ctx context.Context, seg Segment, rows []int32) (bool, e
 
 // shown gives what rows are grouped under, as keys does of an event, where columns can
 // say; nil where they cannot.
-func (f *field) shown(ctx context.Context, seg Segment, rows []int32) (func(i int) valueSet, error) {
-	columns := f.columns
-	switch f.name {
-	case "user":
-		columns = columns[:1]
-	case "resource":
-		columns = []string{"objectRef.apiGroup", "objectRef.resource", "objectRef.subresource"}
-	}
+func shown(ctx context.Context, f *query.Field, seg Segment, rows []int32) (func(i int) valueSet, error) {
+	columns := f.Columns()
 	if len(columns) == 0 {
 		return nil, nil
 	}
-	if f.show == nil && (len(columns) > 1 || severalValues(columns[0])) {
-		return f.shownLists(ctx, seg, rows)
+	if f.Several() {
+		return shownLists(ctx, columns, seg, rows)
 	}
 	values := make([][]string, len(columns))
 	for n, column := range columns {
@@ -246,20 +241,20 @@ func (f *field) shown(ctx context.Context, seg Segment, rows []int32) (func(i in
 		}
 		values[n] = texts
 	}
-	if f.name == "resource" {
+	if len(columns) == 3 { // of a resource
 		e := &audit.Event{}
 		return func(i int) valueSet {
 			e.Object = audit.ObjectRef{APIGroup: values[0][i], Resource: values[1][i], Subresource: values[2][i]}
-			return valueSet{all: []string{resourceOf(e)}}
+			return valueSet{all: []string{query.ResourceOf(e)}}
 		}, nil
 	}
 	return func(i int) valueSet { return valueSet{all: values[0][i : i+1]} }, nil
 }
 
 // shownLists is of a field with several values, or in several columns.
-func (f *field) shownLists(ctx context.Context, seg Segment, rows []int32) (func(i int) valueSet, error) {
-	lists := make([][][]string, len(f.columns))
-	for n, column := range f.columns {
+func shownLists(ctx context.Context, columns []string, seg Segment, rows []int32) (func(i int) valueSet, error) {
+	lists := make([][][]string, len(columns))
+	for n, column := range columns {
 		values, ok, err := seg.Lists(ctx, column, rows)
 		if err != nil || !ok {
 			return nil, err
@@ -285,7 +280,7 @@ func (t *tally) merge(o *tally) error {
 	t.total += o.total
 	t.cut += o.cut
 	for i, n := range o.steps {
-		if err := t.step(i*t.g.step.Microseconds(), n); err != nil {
+		if err := t.step(i*t.g.Step.Microseconds(), n); err != nil {
 			return err
 		}
 	}
@@ -296,7 +291,7 @@ func (t *tally) merge(o *tally) error {
 		}
 		s.add(from.count, from.since, from.until)
 		if from.event != nil {
-			s.offer(from.at, t.g.task == taskLast)
+			s.offer(from.at, t.g.Task == query.Last)
 		}
 	}
 	return nil
@@ -305,30 +300,30 @@ func (t *tally) merge(o *tally) error {
 // groups puts what was counted in order: the most first, the oldest or newest event
 // first, or the steps of time one after the other.
 func (t *tally) groups() (*Groups, error) {
-	out := &Groups{Total: t.total, Cut: t.cut, Timeline: t.g.step}
-	for _, f := range t.g.by {
-		out.By = append(out.By, f.name)
+	out := &Groups{Total: t.total, Cut: t.cut, Timeline: t.g.Step}
+	for _, f := range t.g.By {
+		out.By = append(out.By, f.Name())
 	}
-	if t.g.task == taskTimeline {
+	if t.g.Task == query.Timeline {
 		return out, t.timeline(out)
 	}
 	for key, s := range t.of {
 		out.List = append(out.List, Group{
-			Values: splitKey(key, len(t.g.by)), Count: s.count, Event: s.event,
+			Values: splitKey(key, len(t.g.By)), Count: s.count, Event: s.event,
 			Since: time.UnixMicro(s.since).UTC(), Until: time.UnixMicro(s.until).UTC(),
 		})
 	}
-	if len(out.List) == 0 && len(t.g.by) == 0 {
+	if len(out.List) == 0 && len(t.g.By) == 0 {
 		out.List = []Group{{}} // nothing was found, and that is the answer
 	}
 	slices.SortFunc(out.List, func(a, b Group) int {
 		var c int
-		switch t.g.task {
-		case taskFirst:
+		switch t.g.Task {
+		case query.First:
 			c = a.Event.Time().Compare(b.Event.Time())
-		case taskLast:
+		case query.Last:
 			c = b.Event.Time().Compare(a.Event.Time())
-		case taskCount, taskTop, taskTimeline:
+		case query.Count, query.Top, query.Timeline:
 			c = cmp.Compare(b.Count, a.Count)
 		}
 		if c == 0 {
@@ -336,9 +331,9 @@ func (t *tally) groups() (*Groups, error) {
 		}
 		return c
 	})
-	if t.g.task == taskTop && len(out.List) > t.g.n {
-		out.More = len(out.List) - t.g.n
-		out.List = out.List[:t.g.n]
+	if t.g.Task == query.Top && len(out.List) > t.g.N {
+		out.More = len(out.List) - t.g.N
+		out.List = out.List[:t.g.N]
 	}
 	return out, nil
 }
@@ -363,7 +358,7 @@ func (t *tally) timeline(out *Groups) error {
 	if last-first >= MaxBuckets {
 		return fmt.Errorf("%w: from the first event to the last the timeline has %d steps, and %d are possible; take longer ones or a shorter time", ErrTooManyGroups, last-first+1, MaxBuckets)
 	}
-	size := t.g.step.Microseconds()
+	size := t.g.Step.Microseconds()
 	for i := first; i <= last; i++ {
 		out.List = append(out.List, Group{Count: t.steps[i], Since: time.UnixMicro(i * size).UTC(), Until: time.UnixMicro((i + 1) * size).UTC()})
 	}

@@ -10,6 +10,9 @@ import (
 
 	"bulwark.dev/bulwark/internal/audit"
 	"bulwark.dev/bulwark/internal/audit/log"
+	"bulwark.dev/bulwark/internal/audit/log/summary"
+	"bulwark.dev/bulwark/internal/audit/search/query"
+	"bulwark.dev/bulwark/internal/audit/search/rowset"
 	"bulwark.dev/bulwark/internal/audit/segment"
 )
 
@@ -30,7 +33,7 @@ func Trail(v *log.View) (View, error) {
 		for len(summaries) > 0 && summaries[0].First < f.First {
 			summaries = summaries[1:]
 		}
-		var known *log.Summary
+		var known *summary.Segment
 		if len(summaries) > 0 && summaries[0].First == f.First && summaries[0].Last == f.Last {
 			known = &summaries[0]
 		}
@@ -64,12 +67,12 @@ func (m missing) Open() (Segment, error) { return nil, errors.New("no file has t
 type file struct {
 	log.SegmentFile
 	view    *log.View
-	summary *log.Summary // nil where there is none
+	summary *summary.Segment // nil where there is none
 }
 
-func (f file) Known() (Known, bool) {
+func (f file) Known() (query.Known, bool) {
 	if f.summary == nil {
-		return Known{}, false
+		return query.Known{}, false
 	}
 	return knownOf(f.summary), true
 }
@@ -118,9 +121,9 @@ func (c *columns) Pruned(ctx context.Context) ([]int32, error) {
 	if err != nil || len(rows) == c.Len() {
 		return nil, err
 	}
-	all := newRows(c.Len())
-	all.addRange(0, c.Len())
-	return all.without(someRows(c.Len(), rows)).list(), nil
+	all := rowset.New(c.Len())
+	all.AddRange(0, c.Len())
+	return all.Without(rowset.Of(c.Len(), rows)).List(), nil
 }
 
 func (c *columns) Find(ctx context.Context, field string, test func(string) bool) ([]int32, bool, error) {
@@ -132,7 +135,7 @@ func (c *columns) Find(ctx context.Context, field string, test func(string) bool
 }
 
 func (c *columns) Values(_ context.Context, field string, rows []int32) ([]string, bool, error) {
-	if !segment.Decides(field) || severalValues(field) {
+	if !segment.Decides(field) || query.SeveralValues(field) {
 		return nil, false, nil
 	}
 	values, err := c.Reader.Values(field, rows)

@@ -18,6 +18,7 @@
 package vault
 
 import (
+	"cmp"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
@@ -38,11 +39,13 @@ var ErrDamaged = errors.New("damaged")
 type MissingKeyError struct {
 	Path string
 	ID   ID
+	// Option is the option that gives keys, where it is another than --encryption-key-file.
+	Option string
 }
 
 // Error says what to do.
 func (e *MissingKeyError) Error() string {
-	return fmt.Sprintf("%s is encrypted with key %s, which was not given: give its file with --encryption-key-file", e.Path, e.ID)
+	return fmt.Sprintf("%s is encrypted with key %s, which was not given: give its file with %s", e.Path, e.ID, cmp.Or(e.Option, "--encryption-key-file"))
 }
 
 // Is says that it is an ErrNoKey.

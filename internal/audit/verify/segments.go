@@ -14,6 +14,7 @@ import (
 
 	"bulwark.dev/bulwark/internal/audit"
 	"bulwark.dev/bulwark/internal/audit/log"
+	"bulwark.dev/bulwark/internal/audit/log/numbers"
 	"bulwark.dev/bulwark/internal/audit/proof"
 	"bulwark.dev/bulwark/internal/audit/segment"
 	"bulwark.dev/bulwark/internal/audit/vault"
@@ -202,8 +203,8 @@ func (v *verifier) read(ctx context.Context, j *job) error {
 // seen is what the rows of a segment tell besides their hashes.
 type seen struct {
 	pruned uint64
-	gone   log.Numbers // the pruned rows
-	told   told        // only of a segment that is what was sealed
+	gone   numbers.Set // the pruned rows
+	told   saying      // only of a segment that is what was sealed
 }
 
 // rows reads all rows of a segment.

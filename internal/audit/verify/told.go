@@ -9,61 +9,63 @@ import (
 
 	"bulwark.dev/bulwark/internal/audit"
 	"bulwark.dev/bulwark/internal/audit/log"
+	"bulwark.dev/bulwark/internal/audit/log/numbers"
+	"bulwark.dev/bulwark/internal/audit/log/told"
 	"bulwark.dev/bulwark/internal/audit/proof"
 	"bulwark.dev/bulwark/internal/audit/segment"
 )
 
-// told is what events of the log say of what was done to it on purpose.
-type told struct {
-	removals []log.Removal
+// saying is what events of the log say of what was done to it on purpose.
+type saying struct {
+	removals []told.Removal
 	holds    []*audit.Event
 }
 
 // read takes an event into account; one that says nothing of the kind is passed over.
-func (t *told) read(e *audit.Event) {
-	if e.Kind != audit.KindSystem || e.Source != log.Source {
+func (t *saying) read(e *audit.Event) {
+	if e.Kind != audit.KindSystem || e.Source != told.Source {
 		return
 	}
-	if e.Verb == log.VerbHoldAdd || e.Verb == log.VerbHoldRelease {
+	if e.Verb == told.VerbHoldAdd || e.Verb == told.VerbHoldRelease {
 		t.holds = append(t.holds, e)
-	} else if r, ok := log.ReadRemoval(e); ok {
+	} else if r, ok := told.ReadRemoval(e); ok {
 		t.removals = append(t.removals, r)
 	}
 }
 
-func (t *told) add(other *told) {
+func (t *saying) add(other *saying) {
 	t.removals = append(t.removals, other.removals...)
 	t.holds = append(t.holds, other.holds...)
 }
 
 // sort gives what was told the order of the log.
-func (t *told) sort() {
-	slices.SortFunc(t.removals, func(a, b log.Removal) int { return cmp.Compare(a.Seq, b.Seq) })
+func (t *saying) sort() {
+	slices.SortFunc(t.removals, func(a, b told.Removal) int { return cmp.Compare(a.Seq, b.Seq) })
 	slices.SortFunc(t.holds, func(a, b *audit.Event) int { return cmp.Compare(a.Seq, b.Seq) })
 }
 
 // kept is a hold, ready to be compared with what went.
 type kept struct {
-	log.Hold
+	told.Hold
 
-	events *log.Numbers // what it matched when it was added; nil: not known
+	events *numbers.Set // what it matched when it was added; nil: not known
 }
 
 // matches gives those of some events that the hold is known to keep.
-func (k *kept) matches(n *log.Numbers) *log.Numbers {
+func (k *kept) matches(n *numbers.Set) *numbers.Set {
 	switch {
 	case k.Search == "":
 		return n
 	case k.events == nil:
-		return &log.Numbers{}
+		return &numbers.Set{}
 	}
 	return n.Both(k.events)
 }
 
 // judgement is which events went rightly.
 type judgement struct {
-	claimed log.Numbers // some event says that they went
-	allowed log.Numbers // and no hold kept them then
+	claimed numbers.Set // some event says that they went
+	allowed numbers.Set // and no hold kept them then
 	groups  []*group
 	holds   []kept
 }
@@ -73,13 +75,13 @@ type group struct {
 	class, why, who string
 	first, last     uint64 // the events that say so
 	count           int
-	events          log.Numbers
+	events          numbers.Set
 }
 
 // weigh goes through what was told, in the order of the log.
-func (v *verifier) weigh(t *told) *judgement {
+func (v *verifier) weigh(t *saying) *judgement {
 	t.sort()
-	var history log.HoldHistory
+	var history told.Holds
 	for _, e := range t.holds {
 		history.Read(e)
 	}
@@ -108,12 +110,12 @@ func (v *verifier) weigh(t *told) *judgement {
 				continue
 			}
 			matched := h.matches(events)
-			if first, _ := matched.Bounds(); first > 0 && r.Verb == log.VerbShred {
+			if first, _ := matched.Bounds(); first > 0 && r.Verb == told.VerbShred {
 				v.find(KindHold, Place{First: r.Seq}, "says that openings were destroyed, event %d's among them, which hold %q of event %d kept", first, h.Name, h.Seq)
 			}
 			rest = rest.Without(matched)
 		}
-		if r.Verb != log.VerbPrune {
+		if r.Verb != told.VerbPrune {
 			continue
 		}
 		j.claimed.AddAll(events)
@@ -123,7 +125,7 @@ func (v *verifier) weigh(t *told) *judgement {
 	return j
 }
 
-func (j *judgement) group(r *log.Removal, events *log.Numbers) {
+func (j *judgement) group(r *told.Removal, events *numbers.Set) {
 	i := slices.IndexFunc(j.groups, func(g *group) bool { return g.class == r.Class && g.why == r.Why && g.who == r.By.Name })
 	if i < 0 {
 		i = len(j.groups)
@@ -160,7 +162,7 @@ func (v *verifier) tellPruned(ctx context.Context, jobs []*job) error {
 		j = v.weigh(&v.told)
 		missing = v.gone.Without(&j.claimed)
 	}
-	unsigned := &log.Numbers{}
+	unsigned := &numbers.Set{}
 	for i := range v.unsigned.removals {
 		if events, err := v.unsigned.removals[i].Events(); err == nil {
 			unsigned.AddAll(events)
@@ -207,9 +209,9 @@ func (v *verifier) forgetHolds() {
 
 // each tells of events, run by run, with the segment that each run is in. Of very many
 // runs in one segment the rest is told as one.
-func (v *verifier) each(jobs []*job, events *log.Numbers, tell func(at Place, what string)) {
+func (v *verifier) each(jobs []*job, events *numbers.Set, tell func(at Place, what string)) {
 	inSegment := map[*job]int{}
-	rest := map[*job]*log.Numbers{}
+	rest := map[*job]*numbers.Set{}
 	one := func(j *job, first, last uint64) Place {
 		at := Place{First: first}
 		if last > first {
@@ -232,7 +234,7 @@ func (v *verifier) each(jobs []*job, events *log.Numbers, tell func(at Place, wh
 			}
 			if inSegment[j]++; inSegment[j] > maxNamed {
 				if rest[j] == nil {
-					rest[j] = &log.Numbers{}
+					rest[j] = &numbers.Set{}
 				}
 				rest[j].AddRange(first, end)
 			} else if end > first {

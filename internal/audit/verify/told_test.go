@@ -11,6 +11,8 @@ import (
 
 	"bulwark.dev/bulwark/internal/audit"
 	"bulwark.dev/bulwark/internal/audit/log"
+	"bulwark.dev/bulwark/internal/audit/log/policy"
+	"bulwark.dev/bulwark/internal/audit/log/told"
 	"bulwark.dev/bulwark/internal/audit/proof"
 	"bulwark.dev/bulwark/internal/audit/segment"
 	"bulwark.dev/bulwark/internal/audit/verify"
@@ -19,7 +21,7 @@ import (
 // say appends an event of the log's own, as retention and holds do.
 func (w *writer) say(verb string, notes map[string]string) uint64 {
 	w.t.Helper()
-	e := &audit.Event{Kind: audit.KindSystem, Source: log.Source, Verb: verb, Received: time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC), Annotations: notes}
+	e := &audit.Event{Kind: audit.KindSystem, Source: told.Source, Verb: verb, Received: time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC), Annotations: notes}
 	e.User.Username = "carol"
 	seq, err := w.log.Append(w.t.Context(), []audit.Entry{{Event: e}})
 	if err != nil {
@@ -59,35 +61,35 @@ func TestVerifyPruned(t *testing.T) {
 		note string
 	}{
 		{
-			name: "told", gone: []int{1, 2, 3, 9}, do: func(w *writer) { w.say(log.VerbPrune, pruned("1-3,9")); w.seal(1) },
+			name: "told", gone: []int{1, 2, 3, 9}, do: func(w *writer) { w.say(told.VerbPrune, pruned("1-3,9")); w.seal(1) },
 			note: `4 events of class "reads" are gone: older than 90d, by carol`,
 		},
 		{
 			name: "told twice", gone: []int{1, 2}, note: "2 events of class",
 			do: func(w *writer) {
-				w.say(log.VerbPrune, pruned("1-2"))
-				w.say(log.VerbPrune, pruned("2"))
+				w.say(told.VerbPrune, pruned("1-2"))
+				w.say(told.VerbPrune, pruned("2"))
 				w.seal(1)
 			},
 		},
-		{name: "told and still there", do: func(w *writer) { w.say(log.VerbPrune, pruned("1-3")); w.seal(1) }, note: "3 more were to go"},
+		{name: "told and still there", do: func(w *writer) { w.say(told.VerbPrune, pruned("1-3")); w.seal(1) }, note: "3 more were to go"},
 		{
 			name: "told by nobody", gone: []int{1, 2, 7}, do: func(w *writer) { w.seal(1) },
 			want: []string{"events 1 to 2 were taken away, and no event of the trail says so", "event 7 was taken away, and no event"},
 		},
 		{
-			name: "more went than was told", gone: []int{1, 2, 3}, do: func(w *writer) { w.say(log.VerbPrune, pruned("1-2")); w.seal(1) },
+			name: "more went than was told", gone: []int{1, 2, 3}, do: func(w *writer) { w.say(told.VerbPrune, pruned("1-2")); w.seal(1) },
 			want: []string{"event 3 was taken away, and no event of the trail says so"},
 		},
 		{
-			name: "told by what is not sealed", gone: []int{1}, do: func(w *writer) { w.say(log.VerbPrune, pruned("1")) },
+			name: "told by what is not sealed", gone: []int{1}, do: func(w *writer) { w.say(told.VerbPrune, pruned("1")) },
 			want: []string{"event 1 was taken away, and the event that says so is not sealed"},
 		},
 		{
 			name: "told by what came from elsewhere", gone: []int{1}, want: []string{"event 1 was taken away, and no event"},
 			do: func(w *writer) {
 				e := someEvent(999, "")
-				e.Verb, e.Annotations = log.VerbPrune, pruned("1")
+				e.Verb, e.Annotations = told.VerbPrune, pruned("1")
 				if _, err := w.log.Append(w.t.Context(), []audit.Entry{{Event: e}}); err != nil {
 					w.t.Fatal(err)
 				}
@@ -95,7 +97,7 @@ func TestVerifyPruned(t *testing.T) {
 			},
 		},
 		{
-			name: "what tells of it cannot be read", gone: []int{1}, do: func(w *writer) { w.say(log.VerbPrune, pruned("1-")); w.seal(1) },
+			name: "what tells of it cannot be read", gone: []int{1}, do: func(w *writer) { w.say(told.VerbPrune, pruned("1-")); w.seal(1) },
 			want: []string{"says that events were taken away, and cannot be read", "event 1 was taken away"},
 		},
 		{
@@ -105,46 +107,46 @@ func TestVerifyPruned(t *testing.T) {
 		{
 			name: "under a hold", gone: []int{1, 2, 3}, want: []string{`event 2 was taken away, although hold "case" kept it`},
 			do: func(w *writer) {
-				w.say(log.VerbHoldAdd, map[string]string{"hold": "case", "why": "court", "search": "x", "events": "2"})
-				w.say(log.VerbPrune, pruned("1-3"))
+				w.say(told.VerbHoldAdd, map[string]string{"hold": "case", "why": "court", "search": "x", "events": "2"})
+				w.say(told.VerbPrune, pruned("1-3"))
 				w.seal(1)
 			},
 		},
 		{
 			name: "under a hold of everything", gone: []int{1}, want: []string{`event 1 was taken away, although hold "all" kept it`},
 			do: func(w *writer) {
-				w.say(log.VerbHoldAdd, map[string]string{"hold": "all", "why": "court"})
-				w.say(log.VerbPrune, pruned("1"))
+				w.say(told.VerbHoldAdd, map[string]string{"hold": "all", "why": "court"})
+				w.say(told.VerbPrune, pruned("1"))
 				w.seal(1)
 			},
 		},
 		{
 			name: "before a hold, and after it", gone: []int{1, 2, 3}, note: `hold "other" stands`,
 			do: func(w *writer) {
-				w.say(log.VerbPrune, pruned("1"))
-				w.say(log.VerbHoldAdd, map[string]string{"hold": "case", "why": "court", "search": "x", "events": "1-2"})
-				w.say(log.VerbHoldAdd, map[string]string{"hold": "other", "why": "court", "search": "y"})
-				w.say(log.VerbPrune, pruned("3"))
-				w.say(log.VerbHoldRelease, map[string]string{"hold": "case", "why": "closed"})
-				w.say(log.VerbPrune, pruned("2"))
+				w.say(told.VerbPrune, pruned("1"))
+				w.say(told.VerbHoldAdd, map[string]string{"hold": "case", "why": "court", "search": "x", "events": "1-2"})
+				w.say(told.VerbHoldAdd, map[string]string{"hold": "other", "why": "court", "search": "y"})
+				w.say(told.VerbPrune, pruned("3"))
+				w.say(told.VerbHoldRelease, map[string]string{"hold": "case", "why": "closed"})
+				w.say(told.VerbPrune, pruned("2"))
 				w.seal(1)
 			},
 		},
 		{
 			name: "told under a hold and again without one", gone: []int{1}, note: "1 events of class",
 			do: func(w *writer) {
-				w.say(log.VerbHoldAdd, map[string]string{"hold": "case", "why": "court", "search": "x", "events": "1"})
-				w.say(log.VerbPrune, pruned("1"))
-				w.say(log.VerbHoldRelease, map[string]string{"hold": "case", "why": "closed"})
-				w.say(log.VerbPrune, pruned("1"))
+				w.say(told.VerbHoldAdd, map[string]string{"hold": "case", "why": "court", "search": "x", "events": "1"})
+				w.say(told.VerbPrune, pruned("1"))
+				w.say(told.VerbHoldRelease, map[string]string{"hold": "case", "why": "closed"})
+				w.say(told.VerbPrune, pruned("1"))
 				w.seal(1)
 			},
 		},
 		{
 			name: "openings destroyed under a hold", want: []string{`event 5's among them, which hold "case"`},
 			do: func(w *writer) {
-				w.say(log.VerbHoldAdd, map[string]string{"hold": "case", "why": "court", "search": "x", "events": "5-6"})
-				w.say(log.VerbShred, map[string]string{"events": "4-5", "why": "r"})
+				w.say(told.VerbHoldAdd, map[string]string{"hold": "case", "why": "court", "search": "x", "events": "5-6"})
+				w.say(told.VerbShred, map[string]string{"events": "4-5", "why": "r"})
 				w.seal(1)
 			},
 		},
@@ -237,15 +239,15 @@ func TestVerifyRetention(t *testing.T) {
 	for range 3 {
 		w.seal(100)
 	}
-	policy, err := log.ParsePolicy("p", []byte("apiVersion: bulwark.dev/v1alpha1\nkind: RetentionPolicy\nclasses: [{name: reads, search: user-1, keep: 30d}, {name: more, search: user-2, keep: 30d}]\n"))
+	policy, err := policy.Parse("p", []byte("apiVersion: bulwark.dev/v1alpha1\nkind: RetentionPolicy\nclasses: [{name: reads, search: user-1, keep: 30d}, {name: more, search: user-2, keep: 30d}]\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	k := w.keeper()
-	if _, err := k.AddHold(t.Context(), log.HoldRequest{Name: "case", Reason: "r", Search: "user-2"}, log.Who{}); err != nil {
+	if _, err := k.AddHold(t.Context(), log.HoldRequest{Name: "case", Reason: "r", Search: "user-2"}, told.Who{}); err != nil {
 		t.Fatal(err)
 	}
-	out, err := k.Retain(t.Context(), log.RetainOptions{Policy: policy, By: log.Who{Name: "carol"}})
+	out, err := k.Retain(t.Context(), log.RetainOptions{Policy: policy, By: told.Who{Name: "carol"}})
 	if err != nil || out.Segments != 3 || out.Classes[0].Events != 60 || out.Classes[1].Held != 60 {
 		t.Fatalf("%+v, %v", out, err)
 	}
@@ -294,7 +296,7 @@ func TestVerifyBesideRetention(t *testing.T) {
 			w.seal(100)
 		}
 		k := w.keeper()
-		policy, err := log.ParsePolicy("p", []byte("apiVersion: bulwark.dev/v1alpha1\nkind: RetentionPolicy\nclasses: [{name: reads, search: user-1, keep: 30d}]\n"))
+		policy, err := policy.Parse("p", []byte("apiVersion: bulwark.dev/v1alpha1\nkind: RetentionPolicy\nclasses: [{name: reads, search: user-1, keep: 30d}]\n"))
 		if err != nil {
 			t.Fatal(err)
 		}

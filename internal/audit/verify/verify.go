@@ -27,6 +27,7 @@ import (
 
 	"bulwark.dev/bulwark/internal/audit"
 	"bulwark.dev/bulwark/internal/audit/log"
+	"bulwark.dev/bulwark/internal/audit/log/numbers"
 	"bulwark.dev/bulwark/internal/audit/proof"
 	"bulwark.dev/bulwark/internal/audit/vault"
 )
@@ -63,8 +64,8 @@ type verifier struct {
 	report Report
 	// gone are the events that were taken away; told is what sealed events say of that, and
 	// unsigned what others do.
-	gone           log.Numbers
-	told, unsigned told
+	gone           numbers.Set
+	told, unsigned saying
 	// sealed is the last event that is sealed, as far as it is known.
 	sealed uint64
 }

@@ -17,9 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-
+	"bulwark.dev/bulwark/test/audit/trailtest"
 	"bulwark.dev/bulwark/test/controltest"
 )
 
@@ -99,28 +97,10 @@ direct: [kubernetes-admin, 'control:*']
 grace: 8s
 `
 
-// alert is one as "bulwark audit alerts" prints it.
-type alert struct {
-	Rule     string   `json:"rule"`
-	Actor    string   `json:"actor"`
-	Summary  string   `json:"summary"`
-	Evidence []uint64 `json:"evidence"`
-}
-
-// event is one as a search prints it.
-type event struct {
-	Seq        uint64          `json:"seq"`
-	Kind       string          `json:"kind"`
-	AuditID    string          `json:"auditID"`
-	RequestURI string          `json:"requestURI"`
-	More       json.RawMessage `json:"more"`
-}
-
 // relay hands the API server's batches on, but for events of what is withheld.
 func relay(t *testing.T, withheld string) {
 	t.Helper()
-	p := func(name string) string { return filepath.Join(controltest.DataDir(), name) }
-	cert, err := os.ReadFile(p("webhook.crt"))
+	cert, err := os.ReadFile(trailtest.Path("webhook.crt"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +142,7 @@ func relay(t *testing.T, withheld string) {
 		w.WriteHeader(resp.StatusCode)
 	})}
 	ended := make(chan error, 1)
-	go func() { ended <- srv.ListenAndServeTLS(p("webhook.crt"), p("webhook.key")) }()
+	go func() { ended <- srv.ListenAndServeTLS(trailtest.Path("webhook.crt"), trailtest.Path("webhook.key")) }()
 	t.Cleanup(func() {
 		_ = srv.Close()
 		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
@@ -205,41 +185,13 @@ func (k *asker) ask(direct bool, method, path, body string, header ...string) st
 	return resp.Header.Get("Audit-Id")
 }
 
-func search(t *testing.T, data, query string) []event {
-	t.Helper()
-	var out []event
-	dec := json.NewDecoder(bytes.NewReader(read(t, "audit", "search", query, "--data", data, "-o", "json", "--limit", "0")))
-	for {
-		var e event
-		if err := dec.Decode(&e); errors.Is(err, io.EOF) {
-			return out
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, e)
-	}
-}
-
 // TestReconcile: what goes through the gateway is in peace; a request around it, one
 // under a forged stamp, a stamp used again, and an event that is held back are told of.
 func TestReconcile(t *testing.T) {
-	cfg, err := clientcmd.BuildConfigFromFlags("", controltest.Kubeconfig())
+	address, trust, ca := trailtest.APIServer(t)
+	api, err := url.Parse(address)
 	if err != nil {
 		t.Fatal(err)
-	}
-	trust, err := rest.TLSConfigFor(rest.AnonymousClientConfig(cfg))
-	if err != nil {
-		t.Fatal(err)
-	}
-	api, err := url.Parse(cfg.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca := cfg.CAData
-	if len(ca) == 0 {
-		if ca, err = os.ReadFile(cfg.CAFile); err != nil {
-			t.Fatal(err)
-		}
 	}
 	if _, err := controltest.TryKubectl(t.Context(), strings.NewReader(world), "apply", "-f", "-"); err != nil {
 		t.Fatal(err)
@@ -250,12 +202,11 @@ func TestReconcile(t *testing.T) {
 		t.Fatal(err)
 	}
 	const withheld = "/configmaps/withheld"
-	p := func(name string) string { return filepath.Join(controltest.DataDir(), name) }
-	start(t, "serve", "audit", "--data", data, "--listen", listen, "--tls-cert", p("webhook.crt"), "--tls-key", p("webhook.key"), "--token-file", p("webhook.token"),
-		"--tail", filepath.Join(through, "events.jsonl"), "--reconcile", compare, "--expect-server", "apiserver-0", "--admin", "127.0.0.1:9400", "--log-format", "text")
+	trailtest.Start(t, append(trailtest.ServeFlags(data, listen),
+		"--tail", filepath.Join(through, "events.jsonl"), "--reconcile", compare, "--expect-server", trailtest.Server, "--admin", "127.0.0.1:9400")...)
 	relay(t, withheld)
-	start(t, "up", "-f", files, "--data", through, "--unprotected", "allow", "--api-server", "default/kubernetes:443", "--admin", "127.0.0.1:9401")
-	k := &asker{t, cfg.Host, &http.Client{Transport: &http.Transport{TLSClientConfig: trust}}}
+	trailtest.Start(t, "up", "-f", files, "--data", through, "--unprotected", "allow", "--api-server", "default/kubernetes:443", "--admin", "127.0.0.1:9401")
+	k := &asker{t, address, &http.Client{Transport: &http.Transport{TLSClientConfig: trust}}}
 	controltest.Until(t, "the gateway and the trail", func() error {
 		for _, url := range []string{"http://127.0.0.1:9400/readyz", "http://127.0.0.1:9401/readyz"} {
 			resp, err := http.Get(url)
@@ -289,7 +240,7 @@ func TestReconcile(t *testing.T) {
 			if !strings.HasPrefix(id, "bulwark-") || len(id) != len("bulwark-")+32 {
 				t.Fatalf("%q is no stamp", id)
 			}
-			found := append(search(t, data, "kind=api auditID="+id), search(t, data, "kind=gateway more.gateway.auditId="+id)...)
+			found := append(trailtest.Search(t, data, "kind=api auditID="+id), trailtest.Search(t, data, "kind=gateway more.gateway.auditId="+id)...)
 			if len(found) < 2 {
 				return fmt.Errorf("%s: %d records", id, len(found))
 			}
@@ -310,15 +261,11 @@ func TestReconcile(t *testing.T) {
 	want := map[string]string{ // by rule: what the evidence or the summary must name
 		"reconcile-bypass": "kube-root-ca.crt", "reconcile-forgery": forged, "reconcile-reuse": stolen, "reconcile-suppression": "get " + maps + "/withheld",
 	}
-	var told []alert
+	var told []trailtest.Alert
 	controltest.Until(t, "the findings", func() error {
-		var all []alert
-		if err := json.Unmarshal(read(t, "audit", "alerts", "--data", data, "-o", "json", "--limit", "0"), &all); err != nil {
-			t.Fatal(err)
-		}
-		told = slices.DeleteFunc(all, func(a alert) bool { return !strings.HasPrefix(a.Rule, "reconcile-") })
+		told = slices.DeleteFunc(trailtest.Alerts(t, data), func(a trailtest.Alert) bool { return !strings.HasPrefix(a.Rule, "reconcile-") })
 		for rule := range want {
-			if !slices.ContainsFunc(told, func(a alert) bool { return a.Rule == rule }) {
+			if !slices.ContainsFunc(told, func(a trailtest.Alert) bool { return a.Rule == rule }) {
 				return fmt.Errorf("no %s in %v", rule, told)
 			}
 		}
@@ -335,11 +282,11 @@ func TestReconcile(t *testing.T) {
 	if len(told) != len(want) {
 		t.Errorf("%d findings, want %d: %+v", len(told), len(want), told)
 	}
-	if n := len(search(t, data, "auditID="+held+" kind=api")); n != 0 {
+	if n := len(trailtest.Search(t, data, "auditID="+held+" kind=api")); n != 0 {
 		t.Errorf("%d events of what was withheld", n)
 	}
-	if n := len(search(t, data, "kind=system verb=server-silent")); n != 0 {
+	if n := len(trailtest.Search(t, data, "kind=system verb=server-silent")); n != 0 {
 		t.Errorf("the API server is said to be silent: %d", n)
 	}
-	read(t, "audit", "verify", "--data", data)
+	trailtest.Run(t, 0, "audit", "verify", "--data", data)
 }

@@ -1,13 +1,12 @@
 package response
 
 import (
-	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,10 +15,15 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"bulwark.dev/bulwark/test/audit/trailtest"
 	"bulwark.dev/bulwark/test/controltest"
 )
 
-func TestMain(m *testing.M) { os.Exit(controltest.Main(m, controltest.Options{Flags: prepare})) }
+func TestMain(m *testing.M) {
+	os.Exit(trailtest.Main(m, trailtest.Cluster{
+		Policy: auditPolicy, Files: map[string]string{"responses.yaml": responses, "rules/any-exec.yaml": rule, "rules/any-abuse.yaml": abuse},
+	}))
+}
 
 // auditPolicy records what the detection looks at.
 const auditPolicy = `apiVersion: audit.k8s.io/v1
@@ -39,73 +43,53 @@ detection:
 level: high
 `
 
-// responses acts on it by itself, in one namespace and not in the other.
+// abuse alerts on what nobody has to look for behind the gateway.
+const abuse = `title: Somebody looked for what is not his
+name: any-abuse
+id: 0c1f4a52-3f0e-4c39-8ec2-0f0a4f1c2b11
+logsource: {product: bulwark, service: gateway}
+detection:
+  selection: {requestURI: /forbidden}
+  condition: selection
+level: high
+`
+
+// responses acts on them by itself, on pods in one namespace and not in the other.
 const responses = `
 expiry: 5m
 maxExpiry: 1h
 limits: {perHour: 20}
-protected: {identities: [ann], namespaces: [guarded]}
+protected: {identities: [ann], namespaces: ['guard*']}
+evidence: {api: [file/audit.log], gateway: [file/events.jsonl], routes: [shop]}
 responses:
 - {detection: any-exec, severity: high, action: quarantine-pod, mode: enforce, expiry: 4s}
+- {detection: any-abuse, severity: high, action: deny-identity, mode: enforce}
 `
 
-// prepare builds Bulwark into dir and writes what the API server is started with.
-func prepare(dir string) ([]string, error) {
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", filepath.Join(dir, "bulwark"), "./cmd/bulwark")
-	build.Dir, build.Env = "../../..", append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build Bulwark: %w\n%s", err, out)
-	}
-	modules := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/gateway-api")
-	modules.Dir = "../../.."
-	at, err := modules.Output()
-	if err != nil {
-		return nil, fmt.Errorf("find Gateway API: %w", err)
-	}
-	p := func(name string) string { return filepath.Join(dir, name) }
-	err = errors.Join(
-		os.Mkdir(p("rules"), 0o700),
-		os.WriteFile(p("gateway-api"), bytes.TrimSpace(at), 0o600), os.WriteFile(p("policy.yaml"), []byte(auditPolicy), 0o600),
-		os.WriteFile(p("responses.yaml"), []byte(responses), 0o600), os.WriteFile(p("rules/any-exec.yaml"), []byte(rule), 0o600),
-	)
-	return []string{"--audit-log", "--audit-policy", p("policy.yaml")}, err
-}
-
-func data(name string) string { return filepath.Join(controltest.DataDir(), name) }
-
-// bulwark runs the program and gives what it printed; want is its exit code.
-func bulwark(t *testing.T, want int, args ...string) (stdout, stderr string) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), data("bulwark"), args...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == want || err == nil && want == 0 {
-		return out.String(), errs.String()
-	}
-	t.Fatalf("bulwark %q: %v, want %d\n%s%s", args, err, want, out.Bytes(), errs.Bytes())
-	return "", ""
-}
+// admin is where the server shows its metrics.
+const admin = "127.0.0.1:9400"
 
 // server is a "bulwark serve audit" that takes measures.
 type server struct {
-	t     *testing.T
-	trail string
-	args  []string
-	cmd   *exec.Cmd
-	log   bytes.Buffer
+	t       *testing.T
+	trail   string
+	args    []string
+	process *trailtest.Process
 }
 
-// start starts it; it ends with the test.
+// start starts it, and waits until it answers; it ends with the test.
 func (s *server) start() {
 	s.t.Helper()
-	s.cmd = exec.CommandContext(context.WithoutCancel(s.t.Context()), data("bulwark"), append([]string{"serve", "audit", "--data", s.trail, "--admin", "127.0.0.1:0", "--log-format", "text"}, s.args...)...)
-	s.cmd.Stderr = &s.log
-	if err := s.cmd.Start(); err != nil {
-		s.t.Fatal(err)
-	}
+	s.process = trailtest.Start(s.t, append([]string{"serve", "audit", "--data", s.trail, "--admin", admin, "--log-format", "text"}, s.args...)...)
 	controltest.Until(s.t, "the server", func() error {
-		_, err := exec.CommandContext(s.t.Context(), data("bulwark"), "audit", "response", "undo", "r-none", "--data", s.trail).CombinedOutput()
+		if said, ended := s.process.Ended(); ended {
+			s.t.Fatalf("the server ended: %s", said)
+		}
+		// A command that finds no server takes the trail itself, and the server could not.
+		if err := ready(s.t); err != nil {
+			return err
+		}
+		_, err := exec.CommandContext(s.t.Context(), trailtest.Path("bulwark"), "audit", "response", "undo", "r-none", "--data", s.trail).CombinedOutput()
 		exit, ok := errors.AsType[*exec.ExitError](err)
 		if ok && exit.ExitCode() == 1 { // it knows no such response
 			return nil
@@ -114,19 +98,21 @@ func (s *server) start() {
 	})
 }
 
-// kill ends it as a crash would.
-func (s *server) kill() {
-	s.t.Helper()
-	_ = s.cmd.Process.Kill()
-	_ = s.cmd.Wait()
-}
-
-func (s *server) stop() {
-	_ = s.cmd.Process.Signal(os.Interrupt)
-	_ = s.cmd.Wait()
-	if s.t.Failed() {
-		s.t.Logf("serve audit:\n%s", s.log.String())
+// ready asks the server whether it serves.
+func ready(t *testing.T) error {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+admin+"/readyz", nil)
+	if err != nil {
+		t.Fatal(err)
 	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	if err := resp.Body.Close(); err != nil || resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("not ready: %s, %w", resp.Status, err)
+	}
+	return nil
 }
 
 // kubeconfig writes one for a ServiceAccount of Bulwark's namespace.

@@ -2,7 +2,6 @@ package response
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
 
+	"bulwark.dev/bulwark/test/audit/trailtest"
 	"bulwark.dev/bulwark/test/controltest"
 )
 
@@ -141,13 +141,13 @@ func apply(t *testing.T, documents string) {
 // build makes the world: the CRDs, the rights that the program prints, the objects.
 func build(t *testing.T) {
 	t.Helper()
-	at, err := os.ReadFile(data("gateway-api"))
+	at, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/gateway-api").Output()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("find Gateway API: %v", err)
 	}
-	controltest.Kubectl(t, "apply", "--server-side", "-f", filepath.Join(string(at), "config/crd/standard"), "-f", "../../../deploy/crds")
+	controltest.Kubectl(t, "apply", "--server-side", "-f", filepath.Join(strings.TrimSpace(string(at)), "config/crd/standard"), "-f", "../../../deploy/crds")
 	controltest.Kubectl(t, "wait", "--for=condition=established", "crd", "--all", "--timeout=-1s")
-	role, _ := bulwark(t, 0, "audit", "response", "list", "-o", "rbac")
+	role, _ := trailtest.Run(t, 0, "audit", "response", "list", "-o", "rbac")
 	apply(t, role)
 	apply(t, strings.NewReplacer("EVE", hashKey(eveKey), "ANN", hashKey(annKey)).Replace(world))
 	controltest.Kubectl(t, "wait", "--for=condition=Ready", "pod/web", "-n", "shop", "--timeout=-1s")
@@ -166,7 +166,7 @@ type answer struct {
 
 func respond(t *testing.T, s *server, want int, args ...string) answer {
 	t.Helper()
-	out, _ := bulwark(t, want, append([]string{"audit", "response", "--data", s.trail, "-o", "json"}, args...)...)
+	out, _ := trailtest.Run(t, want, append([]string{"audit", "response", "--data", s.trail, "-o", "json"}, args...)...)
 	var a answer
 	if out != "" {
 		if err := json.Unmarshal([]byte(out), &a); err != nil {
@@ -188,14 +188,14 @@ type measure struct {
 
 func TestResponses(t *testing.T) {
 	build(t)
+	e := startEdge(t)
 	s := &server{t: t, trail: filepath.Join(t.TempDir(), "trail")}
 	s.args = []string{
-		"--tail", data("audit.log"), "--rules", data("rules"), "--respond", data("responses.yaml"), "--respond-kubeconfig", kubeconfig(t, "responder"),
+		"--tail", trailtest.Path("audit.log"), "--tail", filepath.Join(e.data, "events.jsonl"), "--rules", trailtest.Path("rules"), "--respond", trailtest.Path("responses.yaml"), "--respond-kubeconfig", kubeconfig(t, "responder"),
 	}
 	s.start()
-	t.Cleanup(s.stop)
 	t.Run("measures", func(t *testing.T) {
-		for _, m := range measures(t) {
+		for _, m := range measures(t, e) {
 			t.Run(m.action, func(t *testing.T) {
 				t.Parallel()
 				byHand(t, s, &m)
@@ -214,8 +214,15 @@ func TestResponses(t *testing.T) {
 			refused(t, s)
 		})
 	})
+	t.Run("denied", func(t *testing.T) { denied(t, s, e) })
+	counted(t, map[string]float64{
+		`s_total{action="deny-identity",outcome="applied"}`: 3, `s_total{action="deny-identity",outcome="undone"}`: 2, `s_total{action="deny-identity",outcome="expired"}`: 1,
+		`s_total{action="deny-identity",outcome="refused"}`: 2, `s_total{action="quarantine-pod",outcome="applied"}`: 2, `s_total{action="quarantine-pod",outcome="expired"}`: 1,
+		`s_standing{action="deny-identity"}`: 0, `s_oldest_pending_seconds`: 0, `_ledger_unreadable`: 0, `_ledger_failures_total`: 0, `_untold_events`: 0,
+	})
 	t.Run("killed", func(t *testing.T) { killed(t, s) })
-	out, _ := bulwark(t, 0, "audit", "search", "kind=action", "--data", s.trail, "-o", "json", "--limit", "0")
+	counted(t, map[string]float64{`s_total{action="cordon-node",outcome="expired"}`: 1, `s_standing{action="cordon-node"}`: 0})
+	out, _ := trailtest.Run(t, 0, "audit", "search", "kind=action", "--data", s.trail, "-o", "json", "--limit", "0")
 	counts := map[string]int{}
 	for _, verb := range []string{"plan", "apply", "stand", "undo", "expire"} {
 		counts[verb] = strings.Count(out, `"verb":"`+verb+`"`)
@@ -226,7 +233,7 @@ func TestResponses(t *testing.T) {
 	if strings.Contains(out, "hunter2") || strings.Contains(out, "eyJ") {
 		t.Error("a secret or a token is in the trail")
 	}
-	bulwark(t, 0, "audit", "verify", "--data", s.trail)
+	trailtest.Run(t, 0, "audit", "verify", "--data", s.trail)
 }
 
 func byHand(t *testing.T, s *server, m *measure) {
@@ -303,7 +310,7 @@ func byItself(t *testing.T, s *server) {
 		return nil
 	})
 	controltest.Until(t, "the refusal", func() error {
-		out, _ := bulwark(t, 0, "audit", "search", "kind=action namespace guarded is protected", "--data", s.trail)
+		out, _ := trailtest.Run(t, 0, "audit", "search", "kind=action namespace guarded is protected", "--data", s.trail)
 		if !strings.Contains(out, "plan") {
 			return errors.New(out)
 		}
@@ -328,7 +335,7 @@ func refused(t *testing.T, s *server) {
 		{"belongs to Kubernetes itself", []string{"remove-clusterrolebinding", "--set", "binding=system:node-proxier"}},
 		{"is no name", []string{"quarantine-pod", "--set", "namespace=shop", "--set", "pod=../../../secrets/db"}},
 	} {
-		_, stderr := bulwark(t, 1, append([]string{"audit", "response", "apply", "--yes", "--reason", "x", "--data", s.trail}, tt.args...)...)
+		_, stderr := trailtest.Run(t, 1, append([]string{"audit", "response", "apply", "--yes", "--reason", "x", "--data", s.trail}, tt.args...)...)
 		if !strings.Contains(stderr, tt.want) {
 			t.Errorf("%v: got %s, want %q", tt.args, stderr, tt.want)
 		}
@@ -336,15 +343,15 @@ func refused(t *testing.T, s *server) {
 	// Without the rights nothing is begun, the message says which is missing, and so does
 	// the trail.
 	trail := newTrail(t)
-	_, stderr := bulwark(t, 1, "audit", "response", "plan", "cordon-node", "--set", "node=worker-9", "--reason", "x", "--data", trail, "--respond-kubeconfig", kubeconfig(t, "powerless"))
+	_, stderr := trailtest.Run(t, 1, "audit", "response", "plan", "cordon-node", "--set", "node=worker-9", "--reason", "x", "--data", trail, "--respond-kubeconfig", kubeconfig(t, "powerless"))
 	if !strings.Contains(stderr, `cannot get resource "nodes"`) {
 		t.Errorf("got %s", stderr)
 	}
-	if out, _ := bulwark(t, 0, "audit", "search", "kind=action", "--data", trail, "-o", "json"); !strings.Contains(out, `"reason":"Forbidden"`) {
+	if out, _ := trailtest.Run(t, 0, "audit", "search", "kind=action", "--data", trail, "-o", "json"); !strings.Contains(out, `"reason":"Forbidden"`) {
 		t.Errorf("got %s", out)
 	}
 	// Without a server nobody would take it back.
-	bulwark(t, 2, "audit", "response", "apply", "cordon-node", "--yes", "--set", "node=worker-9", "--reason", "x", "--data", trail)
+	trailtest.Run(t, 2, "audit", "response", "apply", "cordon-node", "--yes", "--set", "node=worker-9", "--reason", "x", "--data", trail)
 }
 
 // newTrail makes a trail that no server writes.
@@ -354,7 +361,7 @@ func newTrail(t *testing.T) string {
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	bulwark(t, 0, "audit", "import", empty, "--data", trail)
+	trailtest.Run(t, 0, "audit", "import", empty, "--data", trail)
 	return trail
 }
 
@@ -362,7 +369,7 @@ func newTrail(t *testing.T) string {
 func alone(t *testing.T) {
 	t.Helper()
 	trail := newTrail(t)
-	out, _ := bulwark(t, 0, "audit", "response", "apply", "cordon-node", "--yes", "--wait", "--expiry", "1s", "--set", "node=worker-8", "--reason", "x",
+	out, _ := trailtest.Run(t, 0, "audit", "response", "apply", "cordon-node", "--yes", "--wait", "--expiry", "1s", "--set", "node=worker-8", "--reason", "x",
 		"--data", trail, "--respond-kubeconfig", kubeconfig(t, "responder"))
 	for _, want := range []string{"cordon-node  standing", "spec.unschedulable: (none) -> true", "cordon-node  undone"} {
 		if !strings.Contains(out, want) {
@@ -374,14 +381,20 @@ func alone(t *testing.T) {
 	}
 }
 
-// killed: what stands when the server dies is taken back by the next one.
+// killed: what stands when the server dies is taken back by the next one, also when
+// another file of what stands cannot be read: it starts, tells, and does nothing new.
 func killed(t *testing.T, s *server) {
 	t.Helper()
 	got := respond(t, s, 0, "apply", "cordon-node", "--yes", "--set", "node=worker-9", "--reason", "x", "--expiry", "1s")
-	s.kill()
+	s.process.Kill()
+	// A file that was torn, and is no run of ours.
+	torn := filepath.Join(s.trail, "responses", "r-ffffffffffff.json")
+	if err := os.WriteFile(torn, []byte(`{"id":"r-ffffffffffff","state":"sta`), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	s.start()
 	controltest.Until(t, "the expiry", func() error {
-		out, _ := bulwark(t, 0, "audit", "response", "status", "--all", "--data", s.trail)
+		out, _ := trailtest.Run(t, 1, "audit", "response", "status", "--all", "--data", s.trail)
 		for line := range strings.Lines(out) {
 			if strings.Contains(line, got.Run.ID) && strings.Contains(line, "undone") {
 				return nil
@@ -391,6 +404,10 @@ func killed(t *testing.T, s *server) {
 	})
 	if closed := controltest.Kubectl(t, "get", "node", "worker-9", "-o", "jsonpath={.spec.unschedulable}"); closed != "" {
 		t.Errorf("unschedulable: %s", closed)
+	}
+	counted(t, map[string]float64{`_ledger_unreadable`: 1})
+	if _, stderr := trailtest.Run(t, 1, "audit", "response", "apply", "cordon-node", "--yes", "--set", "node=worker-9", "--reason", "x", "--data", s.trail); !strings.Contains(stderr, "r-ffffffffffff") {
+		t.Errorf("with a file that cannot be read: %s", stderr)
 	}
 }
 
@@ -420,7 +437,7 @@ func anonymous(t *testing.T) string {
 	return kubeconfigWith(t, map[string]any{})
 }
 
-func measures(t *testing.T) []measure {
+func measures(t *testing.T, e *edge) []measure {
 	t.Helper()
 	legacy := ""
 	controltest.Until(t, "the token of the Secret", func() error {
@@ -436,7 +453,6 @@ func measures(t *testing.T) []measure {
 			t.Fatal(err)
 		}
 	}
-	gateway(t)
 	return []measure{
 		{
 			action: "quarantine-pod", set: []string{"namespace=shop", "pod=web"}, objects: [][]string{{"pod", "web", "-n", "shop"}},
@@ -522,47 +538,14 @@ func measures(t *testing.T) []measure {
 			action: "deny-identity", set: []string{"identity=" + eveName}, objects: [][]string{{"securitypolicy", "edge", "-n", "shop"}},
 			effect: func(t *testing.T, _ string) error {
 				t.Helper()
-				if err := through(t, annKey, http.StatusFound); err != nil {
-					t.Error(err)
-				}
-				return through(t, eveKey, http.StatusForbidden)
+				e.answers(t, annKey, http.StatusFound)
+				e.until(t, eveKey, http.StatusForbidden)
+				return nil
 			},
 			after: func(t *testing.T) {
 				t.Helper()
-				controltest.Until(t, "eve to get in again", func() error { return through(t, eveKey, http.StatusFound) })
+				e.until(t, eveKey, http.StatusFound)
 			},
 		},
 	}
-}
-
-// gateway serves the Gateway of the world until the test ends.
-func gateway(t *testing.T) {
-	t.Helper()
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), data("bulwark"), "up", "--kubeconfig", controltest.Kubeconfig(), "--admin", "127.0.0.1:0", "--data", t.TempDir(), "--drain", "0s")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	for _, key := range []string{eveKey, annKey} {
-		controltest.Until(t, "the gateway", func() error { return through(t, key, http.StatusFound) })
-	}
-}
-
-// through sends a request with a key.
-func through(t *testing.T, key string, want int) error {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1:18080/", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("X-API-Key", key)
-	resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
-	if err != nil {
-		return err
-	}
-	_ = resp.Body.Close()
-	if resp.StatusCode != want {
-		return fmt.Errorf("answered %d, want %d", resp.StatusCode, want)
-	}
-	return nil
 }

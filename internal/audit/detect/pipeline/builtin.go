@@ -1,5 +1,7 @@
 package pipeline
 
+import "sync"
+
 // builtin names, for rules about Kubernetes, the fields that published rules use and
 // that no event of audit.k8s.io has. The names are of SigmaHQ's rules, of Elastic's
 // integration and of older converters.
@@ -50,5 +52,7 @@ transformations:
   rule_cond_op: or
 `
 
-// Builtin is the pipeline that every rule goes through last.
-func Builtin() (*Pipeline, error) { return Parse("built-in", []byte(builtin)) }
+// Builtin is the pipeline that every rule goes through last. It is read once.
+func Builtin() (*Pipeline, error) { return readBuiltin() }
+
+var readBuiltin = sync.OnceValues(func() (*Pipeline, error) { return Parse("built-in", []byte(builtin)) }) //nolint:gochecknoglobals // never changed

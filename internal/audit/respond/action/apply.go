@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"slices"
@@ -35,7 +36,7 @@ func (e *Engine) carryOut(ctx context.Context, q Request) (*Run, error) {
 	}
 	r.State, r.Applied = StateApplying, micros(e.cfg.Now())
 	r.Until = r.Applied.Add(r.Expiry)
-	if err := e.ledger.save(r); err != nil {
+	if err := e.save(r); err != nil {
 		return nil, err
 	}
 	// Nothing is done that the trail does not know of first.
@@ -53,6 +54,7 @@ func (e *Engine) carryOut(ctx context.Context, q Request) (*Run, error) {
 		}
 	}
 	r.State = StateStanding
+	e.stats.count(r.Action, outcomeApplied)
 	e.note(ctx, r, VerbStand, q.By, "", "until "+r.Until.Format(time.RFC3339))
 	e.keep(ctx, r)
 	return r, nil
@@ -61,7 +63,7 @@ func (e *Engine) carryOut(ctx context.Context, q Request) (*Run, error) {
 // one carries out one change; what it is about to do is on the disk before.
 func (e *Engine) one(ctx context.Context, r *Run, c *Change) error {
 	c.Begun = true
-	if err := e.ledger.save(r); err != nil {
+	if err := e.save(r); err != nil {
 		c.Begun = false
 		return err
 	}
@@ -69,13 +71,13 @@ func (e *Engine) one(ctx context.Context, r *Run, c *Change) error {
 		return err
 	}
 	c.Done = true
-	return e.ledger.save(r)
+	return e.save(r)
 }
 
 // keep saves a run where a failure cannot change what was done: the next sweep saves it
 // again.
 func (e *Engine) keep(ctx context.Context, r *Run) {
-	if err := e.ledger.save(r); err != nil {
+	if err := e.save(r); err != nil {
 		e.trouble(ctx, r, err)
 	}
 }
@@ -105,7 +107,10 @@ func (e *Engine) Undo(ctx context.Context, id, by, reason string) (*Run, error) 
 // tried again by Sweep.
 func (e *Engine) takeBack(ctx context.Context, r *Run, verb, by string) error {
 	r.State, r.EndVerb, r.EndBy = StateUndoing, verb, by
-	if err := e.ledger.save(r); err != nil {
+	if r.Ending.IsZero() {
+		r.Ending = micros(e.cfg.Now())
+	}
+	if err := e.save(r); err != nil {
 		return e.later(ctx, r, err)
 	}
 	left := ""
@@ -130,6 +135,7 @@ func (e *Engine) takeBack(ctx context.Context, r *Run, verb, by string) error {
 		r.State = StateUndone
 	}
 	r.Ended, r.Trouble = micros(e.cfg.Now()), ""
+	e.stats.count(r.Action, outcomeOf(r, verb))
 	e.note(ctx, r, verb, by, cmp.Or(failureWord(r, left)), cmp.Or(message, r.Failure))
 	e.keep(ctx, r)
 	if left != "" {
@@ -172,11 +178,19 @@ func (e *Engine) Sweep(ctx context.Context) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := e.cfg.Now()
+	if e.broken != nil && !e.complained {
+		e.complained = true
+		e.note(ctx, &Run{State: StatePlanned, By: bySystem}, VerbFail, bySystem, "Unreadable", e.broken.Error())
+	}
 	for _, id := range slices.Sorted(maps.Keys(e.runs)) {
 		if ctx.Err() != nil {
 			return
 		}
 		r := e.runs[id]
+		if r.rewind(now) {
+			e.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "the clock went back: a response ends sooner than was said", slog.String("run", r.ID), slog.Time("until", r.Until))
+			e.keep(ctx, r)
+		}
 		if len(r.Untold) > 0 {
 			if e.flush(ctx, r); len(r.Untold) == 0 {
 				e.keep(ctx, r)
@@ -203,6 +217,24 @@ func (e *Engine) Sweep(ctx context.Context) {
 		e.looked = now
 		e.extend(ctx)
 	}
+}
+
+// rewind shortens what a clock that went back would leave standing for longer than was
+// said, and reports whether it did. A clock that went ahead ends things sooner; that is
+// left, since a machine that slept looks the same.
+func (r *Run) rewind(now time.Time) bool {
+	if r.ended() {
+		return false
+	}
+	longest := micros(now.Add(max(r.Expiry, 0)))
+	late, waits := r.Until.After(longest), r.Next.Sub(now) > retryMost
+	if late {
+		r.Until = longest
+	}
+	if waits {
+		r.Next = time.Time{}
+	}
+	return late || waits
 }
 
 // keepEnded is how long it is kept what became of a run; the trail has it for longer.

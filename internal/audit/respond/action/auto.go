@@ -1,6 +1,7 @@
 package action
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"bulwark.dev/bulwark"
+	"bulwark.dev/bulwark/internal/audit"
 )
 
 func (e *Engine) trouble(ctx context.Context, r *Run, err error) {
@@ -20,7 +22,7 @@ const (
 	lookEvery = 5 * time.Second
 	// planFactor is how many more dry runs than measures are made without a person.
 	planFactor = 10
-	// mostExtended ends a quarrel with a tool that puts policies back as they were.
+	// mostExtended ends a quarrel with a tool that puts a policy back as it was.
 	mostExtended = 200
 )
 
@@ -29,7 +31,7 @@ const (
 func (e *Engine) extend(ctx context.Context) {
 	var standing []*Run
 	for _, r := range e.runs {
-		if r.State == StateStanding && r.Extended < mostExtended && slices.ContainsFunc(r.Changes, func(c *Change) bool { return c.Do == DoDeny }) {
+		if r.State == StateStanding && slices.ContainsFunc(r.Changes, func(c *Change) bool { return c.Do == DoDeny }) {
 			standing = append(standing, r)
 		}
 	}
@@ -52,7 +54,9 @@ func (e *Engine) extend(ctx context.Context) {
 			c := &Change{Do: DoDeny, Object: policyObject(u), UID: string(u.GetUID()), Rule: first.Rule}
 			at := slices.IndexFunc(r.Changes, func(o *Change) bool { return o.Do == DoDeny && o.Object == c.Object && o.UID == c.UID })
 			if at >= 0 {
-				c = r.Changes[at]
+				if c = r.Changes[at]; c.Extended >= mostExtended {
+					continue
+				}
 			} else {
 				r.Changes = append(r.Changes, c)
 			}
@@ -64,9 +68,9 @@ func (e *Engine) extend(ctx context.Context) {
 				e.keep(ctx, r)
 				continue
 			}
-			r.Extended, r.Trouble = r.Extended+1, ""
+			c.Extended, r.Trouble = c.Extended+1, ""
 			message := "put into " + c.Object.String() + ", which was made or written anew since"
-			if r.Extended == mostExtended {
+			if c.Extended == mostExtended {
 				message += "; that was the last time: something else takes it out again and again"
 			}
 			e.note(ctx, r, VerbExtend, bySystem, "", message)
@@ -139,7 +143,7 @@ func (e *Engine) over(now time.Time) string {
 		if !r.Automatic {
 			continue
 		}
-		if since := now.Sub(r.Applied); since < time.Hour {
+		if r.within(now, time.Hour) {
 			lately++
 		}
 		if !r.ended() {
@@ -155,10 +159,46 @@ func (e *Engine) over(now time.Time) string {
 	return ""
 }
 
+// overActor says that one user's doings have brought about enough, or "".
+func (e *Engine) overActor(r *Run) string {
+	n := 0
+	for _, other := range e.runs {
+		if other.Automatic && other.Actor == r.Actor && other.within(r.Planned, time.Hour) {
+			n++
+		}
+	}
+	if most := e.cfg.Policy.Limits.PerActor; n >= most {
+		return fmt.Sprintf("what %q did has brought about %d automatic responses within an hour, the most that the policy allows for one", r.Actor, n)
+	}
+	return ""
+}
+
+// within reports whether a run was applied not longer ago than that, nor as much later: a
+// clock that went back must not count it for ever.
+func (r *Run) within(now time.Time, d time.Duration) bool {
+	since := now.Sub(r.Applied)
+	return since < d && since > -d
+}
+
+// observe notes who did what the evidence tells of, and since when.
+func (r *Run) observe(evidence []*audit.Event) {
+	for _, ev := range evidence {
+		at := ev.RequestReceived
+		if at.IsZero() {
+			at = ev.StageAt
+		}
+		if r.since.IsZero() || at.Before(r.since) {
+			r.since = at
+		}
+		r.Actor = cmp.Or(r.Actor, ev.User.Username)
+	}
+}
+
 // hold tells that an alert is not acted on: of the first of many, and then of every
 // hundredth, so that whoever makes the alerts does not fill the trail as well.
 func (e *Engine) hold(ctx context.Context, q Request, why string) error {
 	e.held++
+	e.stats.count(q.Action, outcomeHeld)
 	if e.held%100 != 1 {
 		return nil
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 const automatic = `
-limits: {perHour: 2, standing: 5}
+limits: {perHour: 2, standing: 5, perActor: 2}
 protected: {identities: [root@example.com]}
 responses:
 - {detection: shell, severity: high, action: quarantine-pod, mode: enforce, expiry: 10m}

@@ -71,18 +71,23 @@ type Engine struct {
 	held int
 	// shown are when plans were made by themselves within the last hour.
 	shown []time.Time
+	// broken says what of the ledger cannot be read; complained that the trail knows.
+	broken     error
+	complained bool
+	stats      stats
 }
 
-// New makes an Engine and reads what stands.
+// New makes an Engine and reads what stands. What of it cannot be read is no error, since
+// the rest is to be taken back all the same: nothing new is done until it is mended, the
+// trail is told, and a metric says so.
 func New(cfg Config) (*Engine, error) {
 	if cfg.Dir == "" || len(cfg.Actions) == 0 || cfg.Policy == nil || cfg.Cluster == nil || cfg.Trail == nil || cfg.Now == nil || cfg.Random == nil || cfg.Log == nil {
 		return nil, errors.New("responses: a part of the configuration is missing")
 	}
 	e := &Engine{cfg: cfg, ledger: ledger{filepath.Clean(cfg.Dir)}}
-	var err error
-	if e.runs, err = e.ledger.load(); err != nil {
-		return nil, err
-	}
+	e.runs, e.broken = e.ledger.load()
+	e.stats = newStats(cfg.Actions)
+	e.measure()
 	return e, nil
 }
 
@@ -123,12 +128,14 @@ func (e *Engine) Plan(ctx context.Context, q Request) (*Run, error) {
 func (e *Engine) plan(ctx context.Context, q Request) (*Run, error) {
 	r, err := e.prepare(ctx, q)
 	if err != nil {
+		e.stats.count(q.Action, map[bool]string{true: outcomeRefused, false: outcomeFailed}[errors.Is(err, ErrRefused)])
 		e.note(ctx, r, VerbPlan, q.By, reasonOf(err), err.Error())
 		return nil, fmt.Errorf("plan %s: %w", q.Action, err)
 	}
 	if err := e.tell(ctx, r, Note{Verb: VerbPlan, By: q.By, At: r.Planned, Message: "dry run only: nothing was changed"}); err != nil {
 		return nil, err
 	}
+	e.stats.count(q.Action, outcomePlanned)
 	return r, nil
 }
 
@@ -151,6 +158,9 @@ func (e *Engine) prepare(ctx context.Context, q Request) (*Run, error) {
 	}
 	if q.By == "" {
 		return r, refusef("nobody says who wants it")
+	}
+	if e.broken != nil {
+		return r, refusef("it is not known what stands, and nothing is done until that is mended and the server started again: %w", e.broken)
 	}
 	expiry, err := e.cfg.Policy.expiry(q.Expiry)
 	if err != nil {
@@ -226,22 +236,41 @@ func (e *Engine) parameters(ctx context.Context, a *Action, q Request, r *Run, s
 	if err != nil {
 		return fmt.Errorf("read the evidence: %w", err)
 	}
-	for _, ev := range evidence {
-		if q.automatic && ev.User.Username == self {
-			return refusef("event %d is Bulwark's own doing: it does not answer itself", ev.Seq)
-		}
-	}
 	how, reading, err := a.reading(q.From)
 	if err != nil {
 		return err
+	}
+	for _, ev := range evidence {
+		if !q.automatic {
+			break
+		}
+		if ev.User.Username == self {
+			return refusef("event %d is Bulwark's own doing: it does not answer itself", ev.Seq)
+		}
+		if err := e.trusted(ev); err != nil {
+			return err
+		}
+		if how == ReadCaller && len(reading.UID) > 0 {
+			// Whoever may choose a name can choose that of another; a uid is the API server's.
+			if uid, err := first(ev, reading.UID); err != nil || uid == "" {
+				return refusef("event %d does not say by a uid who %q is: that is for a person to decide", ev.Seq, ev.User.Username)
+			}
+		}
+	}
+	r.observe(evidence)
+	if why := e.overActor(r); q.automatic && why != "" {
+		return refusef("%s", why)
 	}
 	if r.Parameters, r.uid, err = a.read(how, reading, evidence); err != nil {
 		return err
 	}
 	for _, ev := range evidence {
 		for _, g := range ev.User.Groups {
-			if how == ReadCaller && (g == "system:masters" || protectedName(e.cfg.Policy.Protected.Identities, g)) {
-				return refusef("event %d: %q is of group %q, which is protected", ev.Seq, ev.User.Username, g)
+			if how != ReadCaller {
+				continue
+			}
+			if err := e.group(g); err != nil {
+				return refusef("event %d: %q is of a group that is not touched: %w", ev.Seq, ev.User.Username, err)
 			}
 		}
 	}
@@ -262,7 +291,7 @@ func (e *Engine) allowed(a *Action, set map[string]string) error {
 		case kindIdentity:
 			err = e.identity(v, "")
 		case kindNode:
-			if protectedName(e.cfg.Policy.Protected.Nodes, v) {
+			if listed(e.cfg.Policy.Protected.Nodes, v) {
 				err = refusef("node %s is protected", v)
 			}
 		}

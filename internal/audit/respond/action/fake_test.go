@@ -274,6 +274,7 @@ type lab struct {
 	cluster *fakeCluster
 	trail   *fakeTrail
 	policy  *Policy
+	actions map[string]*Action
 	dir     string
 	clock   time.Time
 	random  byte
@@ -283,8 +284,9 @@ type lab struct {
 func newLab(t *testing.T, policy string, documents ...string) *lab {
 	t.Helper()
 	l := &lab{t: t, cluster: newCluster(t, documents...), trail: &fakeTrail{}, dir: t.TempDir(), clock: time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)}
+	l.actions = actions(t)
 	var err error
-	if l.policy, err = ParsePolicy([]byte(policy), actions(t)); err != nil {
+	if l.policy, err = ParsePolicy([]byte(policy), l.actions); err != nil {
 		t.Fatal(err)
 	}
 	l.start()
@@ -305,7 +307,7 @@ func (l *lab) start() {
 	l.t.Helper()
 	var err error
 	l.engine, err = New(Config{
-		Dir: l.dir, Actions: actions(l.t), Policy: l.policy, Cluster: l.cluster, Trail: l.trail, Namespace: "bulwark-system",
+		Dir: l.dir, Actions: l.actions, Policy: l.policy, Cluster: l.cluster, Trail: l.trail, Namespace: "bulwark-system",
 		Now: func() time.Time { return l.clock }, Random: l, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

@@ -25,7 +25,7 @@ func FuzzParse(f *testing.F) {
 }
 
 func FuzzParseRun(f *testing.F) {
-	f.Add([]byte(`{"id":"r-010101010101","state":"standing","changes":[{"do":"kubernetes.cordon","object":{},"fields":[{"path":["spec","unschedulable"],"after":true}]}]}`))
+	f.Add([]byte(`{"id":"r-010101010101","state":"standing","changes":[{"do":"kubernetes.cordon","object":{"apiVersion":"v1","resource":"nodes","kind":"Node","name":"n"},"fields":[{"path":["spec","unschedulable"],"after":true}]}]}`))
 	f.Fuzz(func(_ *testing.T, text []byte) {
 		if r, err := parseRun(text); err == nil {
 			_ = r.clone()

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"bulwark.dev/bulwark"
+	"bulwark.dev/bulwark/internal/audit"
 )
 
 // The modes of a binding. The zero value is none of them: it is taken for dry-run.
@@ -25,17 +26,30 @@ type Policy struct {
 	Expiry    metav1.Duration `json:"expiry,omitzero"`
 	MaxExpiry metav1.Duration `json:"maxExpiry,omitzero"`
 	Protected Protected       `json:"protected,omitzero"`
+	Evidence  Evidence        `json:"evidence,omitzero"`
 	Limits    Limits          `json:"limits,omitzero"`
 	Responses []Binding       `json:"responses,omitempty"`
 }
 
-// Protected is what no action touches, besides what is protected always.
+// Protected is what no action touches, besides what is protected always. A star at the
+// end of a name stands for any ending.
 type Protected struct {
 	Namespaces []string `json:"namespaces,omitempty"`
-	// Identities are user names, groups and ServiceAccounts by their user names; a star at
-	// the end stands for any ending.
+	// Identities are user names, groups and ServiceAccounts by their user names.
 	Identities []string `json:"identities,omitempty"`
 	Nodes      []string `json:"nodes,omitempty"`
+}
+
+// Evidence says whose word is enough for what is done without a person. An empty list
+// takes everybody's; a star at the end stands for any ending.
+type Evidence struct {
+	// API and Gateway are the sources of events, such as "webhook/apiserver-0": who may send
+	// one kind of event to the trail may not thereby send the other.
+	API     []string `json:"api,omitempty"`
+	Gateway []string `json:"gateway,omitempty"`
+	// Routes are namespaces whose routes a request must have taken. Whoever writes the
+	// SecurityPolicies of a namespace says who vouches for names there, under any issuer.
+	Routes []string `json:"routes,omitempty"`
 }
 
 // Limits bound what is done without a person, so that forged events cannot turn the
@@ -45,6 +59,9 @@ type Limits struct {
 	// may stand at once.
 	PerHour  int `json:"perHour,omitempty"`
 	Standing int `json:"standing,omitempty"`
+	// PerActor is how many of those of an hour one user's doings may bring about, so that
+	// nobody uses up what is there against all.
+	PerActor int `json:"perActor,omitempty"`
 	// MaxAge is how old an alert may be that is still acted on.
 	MaxAge metav1.Duration `json:"maxAge,omitzero"`
 }
@@ -98,12 +115,14 @@ func ParsePolicy(text []byte, actions map[string]*Action) (*Policy, error) {
 	if p.Expiry.Duration <= 0 || p.Expiry.Duration > p.MaxExpiry.Duration || p.MaxExpiry.Duration > longest {
 		bad("expiry %v and maxExpiry %v: expected more than 0, not more than each other, and at most %v", p.Expiry.Duration, p.MaxExpiry.Duration, longest)
 	}
-	if p.Limits.PerHour < 0 || p.Limits.Standing < 0 || p.Limits.MaxAge.Duration < 0 {
+	if p.Limits.PerHour < 0 || p.Limits.Standing < 0 || p.Limits.PerActor < 0 || p.Limits.MaxAge.Duration < 0 {
 		bad("limits: expected no negative values")
 	}
-	for _, list := range [][]string{p.Protected.Namespaces, p.Protected.Identities, p.Protected.Nodes} {
-		if slices.ContainsFunc(list, func(s string) bool { return strings.TrimSpace(s) != s || s == "" }) {
-			bad("protected: a name is empty, or has white space around it")
+	for _, list := range [][]string{p.Protected.Namespaces, p.Protected.Identities, p.Protected.Nodes, p.Evidence.API, p.Evidence.Gateway, p.Evidence.Routes} {
+		for _, s := range list {
+			if strings.TrimSpace(s) != s || s == "" || strings.ContainsRune(strings.TrimSuffix(s, "*"), '*') {
+				bad("protected, evidence: %q: expected a name without white space around it, and a star at most at its end", s)
+			}
 		}
 	}
 	for i := range p.Responses {
@@ -167,6 +186,9 @@ func (p *Policy) complete() {
 	if p.Limits.Standing == 0 {
 		p.Limits.Standing = defaultStanding
 	}
+	if p.Limits.PerActor == 0 {
+		p.Limits.PerActor = (p.Limits.PerHour + 1) / 2
+	}
 }
 
 // denies reports whether an action denies an identity.
@@ -185,7 +207,8 @@ func (p *Policy) expiry(d time.Duration) (time.Duration, error) {
 	return d, nil
 }
 
-func protectedName(list []string, name string) bool {
+// listed reports whether a list has a name. A star at the end stands for any ending.
+func listed(list []string, name string) bool {
 	return slices.ContainsFunc(list, func(p string) bool {
 		if prefix, ok := strings.CutSuffix(p, "*"); ok {
 			return strings.HasPrefix(name, prefix)
@@ -196,7 +219,7 @@ func protectedName(list []string, name string) bool {
 
 // namespace says why a namespace is not touched.
 func (e *Engine) namespace(name string) error {
-	if slices.Contains(alwaysProtected(), name) || name == e.cfg.Namespace || slices.Contains(e.cfg.Policy.Protected.Namespaces, name) {
+	if slices.Contains(alwaysProtected(), name) || name == e.cfg.Namespace || listed(e.cfg.Policy.Protected.Namespaces, name) {
 		return refusef("namespace %s is protected", name)
 	}
 	return nil
@@ -209,13 +232,45 @@ func (e *Engine) identity(name, self string) error {
 	switch {
 	case name == self:
 		return refusef("%s is Bulwark itself", name)
-	case protectedName(e.cfg.Policy.Protected.Identities, name):
+	case listed(e.cfg.Policy.Protected.Identities, name):
 		return refusef("identity %q is protected", name)
 	case isAccount:
 		space, _, _ := strings.Cut(rest, ":")
 		return e.namespace(space)
 	case strings.HasPrefix(name, "system:"):
 		return refusef("identity %q belongs to Kubernetes itself", name)
+	}
+	return nil
+}
+
+// group says why a group's members, and its rights, are not touched.
+func (e *Engine) group(name string) error {
+	space, accounts := strings.CutPrefix(name, "system:serviceaccounts:")
+	switch {
+	case slices.Contains([]string{"system:masters", "system:nodes", "kubeadm:cluster-admins"}, name), listed(e.cfg.Policy.Protected.Identities, name):
+		return refusef("group %q is protected", name)
+	case accounts:
+		return e.namespace(space)
+	}
+	return nil
+}
+
+// trusted says why an event is not enough for what is done without a person.
+func (e *Engine) trusted(ev *audit.Event) error {
+	from := e.cfg.Policy.Evidence.API
+	if ev.Kind != audit.KindAPI {
+		from = e.cfg.Policy.Evidence.Gateway
+	}
+	if len(from) > 0 && !listed(from, ev.Source) {
+		return refusef("event %d came from %q, whose word on events of kind %s is not taken", ev.Seq, ev.Source, ev.Kind)
+	}
+	routes := e.cfg.Policy.Evidence.Routes
+	if len(routes) == 0 || ev.Kind != audit.KindGateway {
+		return nil
+	}
+	route, err := first(ev, []string{"more.gateway.route"})
+	if parts := strings.Split(route, "/"); err != nil || len(parts) < 3 || !listed(routes, parts[1]) {
+		return refusef("event %d took the route %q, whose namespace is not one where names are taken", ev.Seq, route)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -68,10 +69,17 @@ func (p *planner) tokenSecret(c *Change, u *unstructured.Unstructured) error {
 	return nil
 }
 
+// createdBefore is by how much a binding may seem older than the request that made it: the
+// API server notes whole seconds, and requests wait.
+const createdBefore = 5 * time.Second
+
 // binding refuses what would lock out who must get in.
 func (p *planner) binding(c *Change, u *unstructured.Unstructured) error {
 	if u.GetLabels()[bootstrapping] != "" || strings.HasPrefix(u.GetName(), "system:") {
 		return refusef("%s belongs to Kubernetes itself", c.Object)
+	}
+	if since := p.run.since; p.run.Automatic && (since.IsZero() || u.GetCreationTimestamp().Time.Before(since.Add(-createdBefore))) {
+		return refusef("%s was there before what the alert tells of: others may need it, and that is for a person to decide", c.Object)
 	}
 	raw, _, _ := unstructured.NestedSlice(u.Object, "subjects")
 	for _, r := range raw {
@@ -89,9 +97,7 @@ func (p *planner) binding(c *Change, u *unstructured.Unstructured) error {
 			}
 			err = p.engine.identity(accountPrefix+space+":"+s.Name, p.self)
 		case s.Kind == rbacv1.GroupKind:
-			if s.Name == "system:masters" || s.Name == "system:nodes" || protectedName(p.engine.cfg.Policy.Protected.Identities, s.Name) {
-				err = refusef("group %q is protected", s.Name)
-			}
+			err = p.engine.group(s.Name)
 		case s.Name != "system:anonymous":
 			err = p.engine.identity(s.Name, p.self)
 		}

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"bulwark.dev/bulwark/internal/audit/proof"
 )
 
@@ -74,6 +76,8 @@ type Change struct {
 	Left   string `json:"left,omitempty"`
 	// NewUID is that of what was created.
 	NewUID string `json:"newUID,omitempty"`
+	// Extended counts how often a refusal was put in after the run stood.
+	Extended int `json:"extended,omitempty"`
 }
 
 // Run is one plan, and what became of it.
@@ -91,12 +95,16 @@ type Run struct {
 	AlertSeq  uint64   `json:"alertSeq,omitempty"`
 	Rule      string   `json:"rule,omitempty"`
 	Evidence  []uint64 `json:"evidence,omitempty"`
+	// Actor is who did what the evidence tells of.
+	Actor string `json:"actor,omitempty"`
 
 	Planned time.Time     `json:"planned"`
 	Expiry  time.Duration `json:"expiry"`
 	Applied time.Time     `json:"applied,omitzero"`
 	Until   time.Time     `json:"until,omitzero"`
-	Ended   time.Time     `json:"ended,omitzero"`
+	// Ending is when it was first tried to take it back.
+	Ending time.Time `json:"ending,omitzero"`
+	Ended  time.Time `json:"ended,omitzero"`
 
 	Changes  []*Change `json:"changes"`
 	Breaks   []string  `json:"breaks,omitempty"`
@@ -111,12 +119,11 @@ type Run struct {
 	Failure string `json:"failure,omitempty"`
 	EndVerb string `json:"endVerb,omitempty"`
 	EndBy   string `json:"endBy,omitempty"`
-	// Extended counts the refusals that were put into policies after it stood.
-	Extended int `json:"extended,omitempty"`
 	// Untold are events that the trail did not take yet.
 	Untold []Note `json:"untold,omitempty"`
 
-	uid string // of the object, where the evidence has it
+	uid   string    // of the object, where the evidence has it
+	since time.Time // of the evidence, the first of it
 }
 
 // clone gives a copy that nobody else writes to; nil stays nil.
@@ -162,46 +169,46 @@ func (l ledger) save(r *Run) error {
 	return nil
 }
 
-// load reads all runs. One that cannot be read is an error: what stands and is not known
-// would never be taken back.
+// load reads all runs. With an error it gives those that can be read: what stands of the
+// others is not known.
 func (l ledger) load() (map[string]*Run, error) {
+	out := map[string]*Run{}
 	entries, err := os.ReadDir(l.dir)
 	if errors.Is(err, os.ErrNotExist) {
-		return map[string]*Run{}, nil
+		return out, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the responses that stand: %w", err)
+		return out, fmt.Errorf("read the responses that stand: %w", err)
 	}
-	out := map[string]*Run{}
+	var wrong error
 	for _, e := range entries {
 		id, ok := strings.CutSuffix(e.Name(), ".json")
 		if !ok { // what a write left that did not come to its end
 			continue
 		}
 		text, err := os.ReadFile(filepath.Join(l.dir, e.Name()))
-		if err != nil {
-			return nil, fmt.Errorf("read the responses that stand: %w", err)
+		var r *Run
+		if err == nil {
+			r, err = parseRun(text)
 		}
-		r, err := parseRun(text)
 		if err == nil && r.ID != id {
 			err = fmt.Errorf("it says that it is %q", r.ID)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read the responses that stand: %s: %w", l.path(id), err)
+			wrong = errors.Join(wrong, fmt.Errorf("read the responses that stand: %s: %w", l.path(id), err))
+			continue
 		}
 		out[id] = r
 	}
-	return out, nil
+	return out, wrong
 }
 
 // Standing reads what stands from the folder of an Engine, which may be another
-// process's; all wants what ended too. The newest is first.
+// process's; all wants what ended too. The newest is first. With an error they are those
+// that can be read.
 func Standing(dir string, all bool) ([]Run, error) {
 	runs, err := ledger{dir}.load()
-	if err != nil {
-		return nil, err
-	}
-	return list(runs, all), nil
+	return list(runs, all), err
 }
 
 func list(runs map[string]*Run, all bool) []Run {
@@ -232,9 +239,34 @@ func parseRun(text []byte) (*Run, error) {
 		if c == nil {
 			return nil, errors.New("a change is null")
 		}
-		if _, ok := kindOf[c.Do]; !ok {
-			return nil, fmt.Errorf("%q is no kind of change", c.Do)
+		if err := c.check(); err != nil {
+			return nil, err
 		}
 	}
 	return r, nil
+}
+
+// check refuses a change that no step makes, so that a file in the folder cannot have
+// Bulwark write what an action could not.
+func (c *Change) check() error {
+	objects, ok := kindOf[c.Do]
+	if !ok {
+		return fmt.Errorf("%q is no kind of change", c.Do)
+	}
+	o := c.Object
+	kind := objects[o.APIVersion+"/"+o.Resource]
+	if c.Do == DoDeny && o.APIVersion == policyVersion && o.Resource == policyResource {
+		kind = policyKind
+	}
+	if kind == "" || o.Kind != kind || o.Name == "" || clusterWide(o.Resource) != (o.Namespace == "") {
+		return fmt.Errorf("%s may not touch %s of %s", c.Do, o, o.APIVersion)
+	}
+	if c.Body == nil {
+		return nil
+	}
+	u := unstructured.Unstructured{Object: c.Body}
+	if u.GetAPIVersion() != o.APIVersion || u.GetKind() != kind || u.GetNamespace() != o.Namespace || u.GetName() != o.Name {
+		return fmt.Errorf("%s: what is kept is not of %s", c.Do, o)
+	}
+	return nil
 }
