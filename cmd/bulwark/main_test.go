@@ -92,7 +92,8 @@ func get(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: get STATUS URL [TEXT]")
 	}
 	last := "no try"
-	for range 200 {
+	// Some minutes: what is waited for may itself wait longer each time, as a sender does.
+	for range 6000 {
 		req, err := http.NewRequest(http.MethodGet, args[1], nil)
 		ts.Check(err)
 		resp, err := http.DefaultTransport.RoundTrip(req)

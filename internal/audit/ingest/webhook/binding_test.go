@@ -52,7 +52,7 @@ func TestBound(t *testing.T) {
 	h := hook(t, func(c *Config) {
 		dir := t.TempDir()
 		var files []string
-		for name, text := range map[string]string{"gateway=one": bound, "a=two": shared, "b=three": shared, "free": testToken} {
+		for name, text := range map[string]string{"east=one": bound, "a=two": shared, "b=three": shared, "free": testToken} {
 			server, file := Binding(name)
 			file = filepath.Join(dir, file)
 			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -67,7 +67,7 @@ func TestBound(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.Clients = Clients{Names: []string{"apiserver"}, Bound: map[string]string{"edge": "gateway", "spiffe://x/two": "b", "nowhere": ""}, Tokens: tokens}
+		c.Clients = Clients{Names: []string{"apiserver"}, Bound: map[string]string{"edge": "east", "spiffe://x/two": "b", "nowhere": ""}, Tokens: tokens}
 	})
 	bearer := func(token string) func(*http.Request) {
 		return func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }
@@ -79,21 +79,21 @@ func TestBound(t *testing.T) {
 		cert         *tls.Certificate
 		want         int
 	}{
-		{"its own name", "/gateway", bearer(bound), nil, 200},
+		{"its own name", "/east", bearer(bound), nil, 200},
 		{"another's", "/apiserver-0", bearer(bound), nil, 403},
 		{"none", "", bearer(bound), nil, 403},
 		{"none, with a slash", "/", bearer(bound), nil, 403},
-		{"a name that begins like its own", "/gateway-1", bearer(bound), nil, 403},
+		{"a name that begins like its own", "/east-1", bearer(bound), nil, 403},
 		{"one of two", "/a", bearer(shared), nil, 200},
 		{"the other", "/b", bearer(shared), nil, 200},
-		{"neither", "/gateway", bearer(shared), nil, 403},
-		{"unbound", "/gateway", token, nil, 200},
+		{"neither", "/east", bearer(shared), nil, 403},
+		{"unbound", "/east", token, nil, 200},
 		{"unbound, no name", "", token, nil, 200},
-		{"certificate", "/gateway", nil, edge, 200},
+		{"certificate", "/east", nil, edge, 200},
 		{"certificate, another's", "/b", nil, edge, 403},
 		{"certificate of two", "/b", nil, both, 200},
-		{"certificate that is also free", "/gateway", nil, two, 200},
-		{"certificate bound to nothing", "/gateway", nil, none, 401},
+		{"certificate that is also free", "/east", nil, two, 200},
+		{"certificate bound to nothing", "/east", nil, none, 401},
 		{"certificate comes before a token", "/b", token, edge, 403},
 	} {
 		before := len(sources(h.sink))
@@ -107,8 +107,48 @@ func TestBound(t *testing.T) {
 	if got := testutil.ToFloat64(h.metrics.batches.WithLabelValues(outcomeForbidden)); got != 7 {
 		t.Errorf("%v were counted", got)
 	}
-	want := []string{"webhook/gateway", "webhook/a", "webhook/b", "webhook/gateway", "webhook", "webhook/gateway", "webhook/b", "webhook/gateway"}
+	want := []string{"webhook/east", "webhook/a", "webhook/b", "webhook/east", "webhook", "webhook/east", "webhook/b", "webhook/east"}
 	if diff := cmp.Diff(want, sources(h.sink)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// Who sends as a part of Bulwark tells nothing that API servers tell, and an attempt is
+// in the trail.
+func TestPartsTellTheirOwn(t *testing.T) {
+	t.Parallel()
+	const (
+		request = `{"time":"2026-11-21T10:00:00.5Z","requestId":"r","decision":"allowed","code":"allowed","status":200,"sourceIP":"192.0.2.1","method":"GET","host":"a","path":"/"}`
+		part    = `{"part":"gateway","time":"2026-11-21T10:00:00.5Z","action":"log","outcome":"success"}`
+		api     = `{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"forged","stage":"ResponseComplete","requestURI":"/api/v1/pods","verb":"list","user":{"username":"ann"}}`
+	)
+	list := ingesttest.List("forged")
+	h := hook(t, nil)
+	for _, c := range []struct {
+		server, batch string
+		want          int
+	}{
+		{"/gateway", "[" + request + "]", 200},
+		{"/gateway", "[" + part + "]", 200},
+		{"/gateway", list, 403},
+		{"/gateway", "[" + api + "]", 403},
+		{"/gateway", "[" + request + "," + api + "]", 403},
+		{"/controller", "[" + part + "]", 200},
+		{"/controller", "[" + request + "]", 403},
+		{"/controller", list, 403},
+		{"/admission", "[" + part + "]", 200},
+		{"/admission", list, 403},
+		{"/apiserver-0", list, 200},
+		{"/gateway-1", list, 200},
+		{"", list, 200},
+	} {
+		before := len(h.sink.Events())
+		if got := h.post(t, Path+c.server, c.batch, token, nil); got != c.want {
+			t.Errorf("%s: %s: %d, want %d", c.server, c.batch, got, c.want)
+		}
+		kept := h.sink.Events()[before:]
+		if len(kept) != 1 || (kept[0].Status.Reason == "NotItsOwn") != (c.want == 403) {
+			t.Errorf("%s: %s: %d events are kept", c.server, c.batch, len(kept))
+		}
 	}
 }

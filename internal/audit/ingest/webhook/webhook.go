@@ -3,6 +3,7 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,8 @@ import (
 )
 
 // Path is where a Handler expects batches; a slash and the server's name may
-// follow.
+// follow. Under the names gateway, controller and admission, those of Bulwark's own parts,
+// no events of an API server are taken.
 const Path = "/audit/v1"
 
 // Config is what a Handler does.
@@ -107,7 +109,9 @@ type answer struct {
 	// text is for the operator, and goes into the trail where the batch is lost.
 	text string
 	lost bool
-	err  error
+	// reason is the word for it in the trail, where it is not that nothing could be read.
+	reason string
+	err    error
 	// events were kept.
 	events int
 }
@@ -201,9 +205,28 @@ func (w *Handler) take(rw http.ResponseWriter, r *http.Request, client, source s
 		})
 	}
 	for _, e := range entries {
+		if !tells(source, e.Event.Kind) {
+			return w.lose(r.Context(), source, answer{
+				status: http.StatusForbidden, outcome: outcomeForbidden, lost: true, reason: "NotItsOwn",
+				text: "a part of Bulwark sent an event of kind " + string(e.Event.Kind) + ", which it does not tell of",
+			})
+		}
 		e.Event.Source = source
 	}
 	return w.keep(r.Context(), entries)
+}
+
+// tells reports whether who sends under a source's name tells of such events. Bulwark's
+// own parts have names of their own, and none of them is an API server: who has taken the
+// token of one cannot make up what happened in the cluster.
+func tells(source string, kind audit.Kind) bool {
+	switch source {
+	case sourceOf("gateway"):
+		return kind == audit.KindGateway || kind == audit.KindSystem
+	case sourceOf("controller"), sourceOf("admission"):
+		return kind == audit.KindSystem
+	}
+	return true
 }
 
 func (w *Handler) keep(ctx context.Context, entries []audit.Entry) answer {
@@ -220,7 +243,9 @@ func (w *Handler) keep(ctx context.Context, entries []audit.Entry) answer {
 // lose writes into the trail that a batch was lost. The answer stays what it is: the
 // API server may try again, and the trail says so again.
 func (w *Handler) lose(ctx context.Context, source string, a answer) answer {
-	if kept := w.keep(ctx, []audit.Entry{ingest.Unread(source, a.text, w.cfg.Now())}); kept.status != http.StatusOK {
+	lost := ingest.Unread(source, a.text, w.cfg.Now())
+	lost.Event.Status.Reason = cmp.Or(a.reason, lost.Event.Status.Reason)
+	if kept := w.keep(ctx, []audit.Entry{lost}); kept.status != http.StatusOK {
 		a.err = errors.Join(a.err, kept.err)
 	}
 	return a
