@@ -94,7 +94,7 @@ func (it *item) cost(v *View) int {
 		for i := range tests {
 			switch tests[i].kind {
 			case sigma.KindRegexp:
-				cost += 20
+				cost += cmp.Or(len(tests[i].starts), 20)
 			case sigma.KindPattern, sigma.KindNull, sigma.KindExists, sigma.KindNumber, sigma.KindCompare:
 				cost++
 			case sigma.KindCIDR, sigma.KindFieldRef:
@@ -154,7 +154,7 @@ func (c *Compiler) test(t sigma.Test, cased bool) ([]test, error) {
 	out := test{kind: t.Kind, number: t.Number, op: t.Op, want: t.Bool, re: t.Regexp, prefix: t.Prefix, place: t.Place}
 	switch t.Kind {
 	case sigma.KindRegexp:
-		out.start = literalStart(t.Regexp)
+		out.start, out.starts = literalStart(t.Regexp), literalStarts(t.Regexp)
 	case sigma.KindFieldRef:
 		out.ref = c.view.Slot(t.Ref)
 	case sigma.KindPattern:

@@ -3,6 +3,7 @@ package match
 import (
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -64,6 +65,8 @@ type test struct {
 	want   bool
 	re     *regexp.Regexp
 	start  string // every match begins with it, at the start of the text
+	// starts are all that re says, where it names only beginnings of the text.
+	starts []start
 	prefix netip.Prefix
 	ref    int
 	place  sigma.Place
@@ -148,6 +151,9 @@ func (it *item) one(t *test, val *value, v *View) bool {
 		n, ok := sigma.ParseNumber(val.text)
 		return ok && n.Holds(t.op, t.number)
 	case sigma.KindRegexp:
+		if t.starts != nil {
+			return slices.ContainsFunc(t.starts, func(s start) bool { return s.met(val.text) })
+		}
 		return strings.HasPrefix(val.text, t.start) && t.re.MatchString(val.text)
 	case sigma.KindCIDR:
 		return t.prefix.Contains(val.address())
